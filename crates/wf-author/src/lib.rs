@@ -1,0 +1,1 @@
+//! Starlark, YAML and JSON to a draft.

@@ -1,0 +1,2 @@
+//! The binary `whaleflow`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Effects: providers, commands, search, git trees.

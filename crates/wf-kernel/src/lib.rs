@@ -1,0 +1,1 @@
+//! Decisions: records, run state, step, outstanding, replay.

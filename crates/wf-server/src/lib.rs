@@ -1,0 +1,1 @@
+//! Configuration, projects, trust, and the operations that surfaces share.

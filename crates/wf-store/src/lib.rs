@@ -1,0 +1,1 @@
+//! Stores: log and inbox, leases and tasks, memo, blobs and traces.

@@ -1,0 +1,1 @@
+//! Views: folds records to what surfaces show; every wire type.
