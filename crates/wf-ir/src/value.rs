@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number with six decimal places, between −999,999,999.999999 and 999,999,999.999999: fifteen digits, which a
 /// 64-bit float carries exactly, so that every JSON reader and writer agrees on it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Decimal(i64);
 
 /// Millionths in one.
