@@ -102,6 +102,9 @@ pub struct Base {
     pub tree: String,
     /// `commit`, `worktree` (a snapshot of the user's checkout) or `fixture`.
     pub source: String,
+    /// The commit's own date. Checkpoints are dated from it and not from the clock, so that equal work has equal ids
+    /// in every run, and prompts that show a commit stay the same question.
+    pub at_ms: TimeMs,
 }
 
 /// What began a run.
