@@ -1,5 +1,7 @@
 //! Globs: what they match, where they overlap, what they contain, against an oracle that expands them over trees.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use expect_test::{Expect, expect};
 use globset::GlobBuilder;
 use proptest::prelude::*;
@@ -154,10 +156,10 @@ fn does_not_overlap() {
     check_overlap("src/", "src", None);
     check_overlap("*", "**/a/b", None);
     check_overlap("[a-m]x", "[n-z]x", None);
-    // What both match, `a/`, `.` and `../a`, is no path.
+    // What both match, `a/`, `.` or `../a`, is no path.
     check_overlap("a/{,b}", "a/{,c}", None);
-    check_overlap("[.]", "?", None);
-    check_overlap("[.][.]/a", "??/a", None);
+    check_overlap("[.~]", "[.!]", None);
+    check_overlap("[.~][.~]/a", "[.!][.!]/a", None);
 }
 
 #[test]

@@ -12,7 +12,7 @@ const STATES_MAX: usize = 512;
 /// Most edges of one automaton.
 const EDGES_MAX: usize = 4 * STATES_MAX;
 /// Most edges that [`Automaton::is_within`] follows before it gives up.
-const WITHIN_WORK_MAX: usize = 4_000_000;
+const WITHIN_WORK_MAX: usize = 1_000_000;
 
 /// An edge: a set of characters, by its place in [`Automaton::sets`], and the state it leads to.
 type Edge = (usize, usize);
