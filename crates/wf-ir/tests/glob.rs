@@ -118,7 +118,9 @@ fn what_is_no_glob() {
     check_error(&"{".repeat(9), expect![[r#"more than 8 levels of braces in glob "{{{{{{{{{""#]]);
     check_error(
         &"{a/,b/}".repeat(9),
-        expect![[r#"more than 64 combinations of alternatives in glob "{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}""#]],
+        expect![[
+            r#"more than 64 combinations of alternatives in glob "{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}{a/,b/}""#
+        ]],
     );
     check_error(
         &"a".repeat(600),
@@ -128,7 +130,9 @@ fn what_is_no_glob() {
     );
     check_error(
         &"a".repeat(1025),
-        expect![[r#"more than 1024 bytes in glob "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…""#]],
+        expect![[
+            r#"more than 1024 bytes in glob "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…""#
+        ]],
     );
 }
 
