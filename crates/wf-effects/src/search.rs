@@ -74,7 +74,12 @@ pub(crate) fn compile(pattern: &str) -> Result<RegexMatcher, SearchError> {
         .size_limit(PATTERN_COMPILED_BYTES_MAX)
         .dfa_size_limit(PATTERN_COMPILED_BYTES_MAX)
         .build(pattern)
-        .map_err(|error| SearchError::Pattern(error.to_string()))
+        .map_err(|error| {
+            // Its other lines show the pattern as it was wrapped, not as it was written.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default();
+            SearchError::Pattern(format!("no regular expression: {}", reason.trim_start_matches("error: ")))
+        })
 }
 
 /// Searches. The value is `{matches: [{path, line, text}], count, truncated}`.
@@ -161,11 +166,11 @@ struct Found {
 
 impl Found {
     /// Takes a match in, if there is room.
-    fn take(&mut self, path: &str, line: u64, text: &str) -> bool {
+    fn take(&mut self, path: &str, line: u64, text: &str) {
         let bytes = path.len() + text.len();
         if self.matches.len() as u64 >= u64::from(self.matches_max) || self.bytes + bytes > MATCHES_BYTES_MAX {
             self.truncated = true;
-            return false;
+            return;
         }
         self.bytes += bytes;
         self.matches.push(Value::Map(
@@ -176,7 +181,6 @@ impl Found {
             ]
             .into(),
         ));
-        true
     }
 
     fn into_value(self) -> Value {
@@ -202,7 +206,9 @@ impl Sink for FileSink<'_> {
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> Result<bool, io::Error> {
         let text = String::from_utf8_lossy(found.bytes());
-        Ok(self.found.take(self.path, found.line_number().unwrap_or(0), &shown(&text)))
+        self.found.take(self.path, found.line_number().unwrap_or(0), &shown(&text));
+        // Even when there is no more room, the rest of the file says whether it is binary.
+        Ok(true)
     }
 
     fn binary_data(&mut self, _: &Searcher, _: u64) -> Result<bool, io::Error> {
