@@ -5,7 +5,8 @@ use crate::value::Value;
 
 /// The JSON Schema of a workflow, as pretty JSON with a final newline.
 pub fn definition_schema() -> String {
-    let mut defs: Vec<(String, Value)> = fields::KINDS.iter().map(|kind| (kind.tag.as_str().to_owned(), node(kind))).collect();
+    let mut defs: Vec<(String, Value)> =
+        fields::KINDS.iter().map(|kind| (kind.tag.as_str().to_owned(), node(kind))).collect();
     let any = fields::KINDS.iter().map(|kind| reference(kind.tag.as_str())).collect();
     defs.push(("node".to_owned(), Value::map([("oneOf", Value::List(any))])));
     for shape in [
@@ -118,10 +119,9 @@ fn schema_of(ty: &FieldType) -> Value {
         FieldType::Factor => {
             Value::map([("type", Value::from("number")), ("minimum", Value::Int(1)), ("maximum", Value::Int(100))])
         }
-        FieldType::Duration { .. } => any_of(vec![
-            pattern(DURATION),
-            Value::map([("type", Value::from("integer")), ("minimum", Value::Int(0))]),
-        ]),
+        FieldType::Duration { .. } => {
+            any_of(vec![pattern(DURATION), Value::map([("type", Value::from("integer")), ("minimum", Value::Int(0))])])
+        }
         FieldType::Usd => Value::map([("type", Value::from("number")), ("exclusiveMinimum", Value::Int(0))]),
         FieldType::Choice(words) => {
             Value::map([("enum", Value::List(words.iter().map(|word| Value::from(*word)).collect()))])

@@ -437,7 +437,11 @@ impl RunState {
     pub(crate) fn children_of(&self, ix: Ix) -> Vec<NodeIx> {
         match self.kind(ix) {
             Kind::Cond { then, otherwise, .. } => {
-                if self.instance(ix).side == Some(true) { then.clone() } else { otherwise.clone() }
+                if self.instance(ix).side == Some(true) {
+                    then.clone()
+                } else {
+                    otherwise.clone()
+                }
             }
             kind => match kind.inner() {
                 Some(inner) => vec![inner],
@@ -476,7 +480,9 @@ impl RunState {
     /// Opens elements of an `expand` up to its width; nothing else does. Elements need no record of their own: which
     /// are open follows from how many there are and which have ended.
     fn refill(&mut self, ix: Ix) {
-        let Kind::Expand { children, on_failure, .. } = &self.workflow.node(self.instance(ix).node).kind else { return };
+        let Kind::Expand { children, on_failure, .. } = &self.workflow.node(self.instance(ix).node).kind else {
+            return;
+        };
         let (children, abort) = (children.clone(), *on_failure == OnFailure::Abort);
         let Some(expansion) = self.instance(ix).expansion.clone() else { return };
         if self.closing_at(ix).is_some() {
@@ -766,7 +772,8 @@ impl RunState {
         let was_live = self.live.remove(&ix);
         let is_leaf = self.kind(ix).is_leaf();
         let instance = self.instance_mut(ix);
-        instance.value = value.clone().or_else(|| (status == Status::Succeeded).then(|| stage_value(&instance.stage))?);
+        instance.value =
+            value.clone().or_else(|| (status == Status::Succeeded).then(|| stage_value(&instance.stage))?);
         instance.stage = Stage::Done;
         instance.status = status;
         instance.waiting = None;

@@ -199,9 +199,7 @@ pub(crate) fn tournament_value(
     harvest: &[String],
 ) -> Value {
     let mut order: Vec<usize> = (0..candidates.len()).collect();
-    order.sort_by_key(|at| {
-        (*at != winner, !standings[*at].eligible, std::cmp::Reverse(standings[*at].score), *at)
-    });
+    order.sort_by_key(|at| (*at != winner, !standings[*at].eligible, std::cmp::Reverse(standings[*at].score), *at));
     let ranking = order.iter().map(|at| {
         let (candidate, standing) = (&candidates[*at], &standings[*at]);
         let mut entry = BTreeMap::from([

@@ -57,7 +57,8 @@ impl RunState {
     fn outputs(&mut self) -> (Value, bool) {
         let workflow = self.workflow.clone();
         if workflow.outputs().is_empty() {
-            let last = self.frame(FrameIx(0)).children().filter(|ix| self.instance(*ix).status != Status::Skipped).last();
+            let last =
+                self.frame(FrameIx(0)).children().filter(|ix| self.instance(*ix).status != Status::Skipped).last();
             let value = last.and_then(|last| self.value_of(last).ok());
             return (value.map_or(Value::Null, Arc::unwrap_or_clone), true);
         }
@@ -204,7 +205,9 @@ impl RunState {
         let again = |ix: Ix| self.instance(ix).status.is_terminal() && self.instance(ix).status != Status::Succeeded;
         (0..self.instances.len() as u32)
             .map(Ix)
-            .filter(|ix| again(*ix) && self.ancestors(*ix).all(|above| self.instance(above).status != Status::Succeeded))
+            .filter(|ix| {
+                again(*ix) && self.ancestors(*ix).all(|above| self.instance(above).status != Status::Succeeded)
+            })
             .map(|ix| self.instance(ix).path.clone())
             .collect()
     }

@@ -18,9 +18,10 @@ impl Turn<'_> {
         match &workflow.node(self.state.instance(ix).node).kind {
             Kind::Reduce(reduce) => self.reduce(ix, reduce),
             Kind::Pareto { candidates, objectives, max_items } => {
-                let chosen = self.state.candidates(ix, candidates).and_then(|candidates| {
-                    self.state.pareto(ix, candidates, objectives, *max_items as usize)
-                });
+                let chosen = self
+                    .state
+                    .candidates(ix, candidates)
+                    .and_then(|candidates| self.state.pareto(ix, candidates, objectives, *max_items as usize));
                 match chosen {
                     Ok(Some(value)) => self.end_value(ix, value),
                     Ok(None) => self.end(ix, Status::Failed, Some(Reason::Empty)),

@@ -122,9 +122,11 @@ impl Turn<'_> {
 
     /// Whether the ceilings on leaves allow another one.
     fn leaf_is_allowed(&mut self, ix: Ix) -> bool {
-        let full = self.state.ledgers_of(ix).into_iter().find(|at| {
-            self.state.ledgers.get(at).is_some_and(|ledger| !ledger.leaf_fits())
-        });
+        let full = self
+            .state
+            .ledgers_of(ix)
+            .into_iter()
+            .find(|at| self.state.ledgers.get(at).is_some_and(|ledger| !ledger.leaf_fits()));
         if let Some(at) = full {
             let reason = Reason::Budget { path: self.path(at).to_string(), what: "leaves".to_owned() };
             self.end(ix, Status::BudgetExceeded, Some(reason));
@@ -210,10 +212,8 @@ impl Turn<'_> {
                 self.wake(branch, true);
             }
             (Outcome::Cancelled { .. }, None) => {
-                let suspended = matches!(
-                    self.state.suspended,
-                    Some((SuspendCause::PausedNow | SuspendCause::Budget, _))
-                );
+                let suspended =
+                    matches!(self.state.suspended, Some((SuspendCause::PausedNow | SuspendCause::Budget, _)));
                 if suspended {
                     let charged = self.charge(ix);
                     self.decide(Decision::Rewound { path: self.path(ix), charged });

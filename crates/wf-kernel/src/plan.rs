@@ -19,11 +19,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(workflow: &Workflow) -> Self {
         let count = workflow.nodes().len();
-        let mut plan = Self {
-            by_id: vec![BTreeMap::new(); count + 1],
-            position: vec![0; count],
-            needs_tree: vec![false; count],
-        };
+        let mut plan =
+            Self { by_id: vec![BTreeMap::new(); count + 1], position: vec![0; count], needs_tree: vec![false; count] };
         plan.add_list(workflow, 0, workflow.children());
         for node in workflow.nodes() {
             let slot = node.ix.0 as usize + 1;

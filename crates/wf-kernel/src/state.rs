@@ -394,9 +394,7 @@ impl RunState {
 
     /// Whether something waits for a decision, a signal, or a person's word on an attempt in doubt.
     pub fn waits_for_people(&self) -> bool {
-        self.live.iter().any(|ix| {
-            matches!(self.instance(*ix).stage, Stage::Gate(_) | Stage::Listening | Stage::Doubt)
-        })
+        self.live.iter().any(|ix| matches!(self.instance(*ix).stage, Stage::Gate(_) | Stage::Listening | Stage::Doubt))
     }
 
     /// The next time that the run waits for, unless its clocks are stopped.

@@ -192,14 +192,7 @@ impl Turn<'_> {
         self.end_kept(ix, status, reason, value, charged);
     }
 
-    fn end_kept(
-        &mut self,
-        ix: Ix,
-        status: Status,
-        reason: Option<Reason>,
-        value: Option<ValueRef>,
-        charged: Amount,
-    ) {
+    fn end_kept(&mut self, ix: Ix, status: Status, reason: Option<Reason>, value: Option<ValueRef>, charged: Amount) {
         let settles = !self.state.instance(ix).reserved.is_zero();
         let branch = self.state.tree_branch(ix);
         self.decide(Decision::Ended { path: self.path(ix), status, reason, value, charged });
@@ -494,7 +487,9 @@ impl Turn<'_> {
 
     fn start_expand(&mut self, ix: Ix) {
         let workflow = self.state.workflow.clone();
-        let Kind::Expand { width, children_max, .. } = &workflow.node(self.state.instance(ix).node).kind else { return };
+        let Kind::Expand { width, children_max, .. } = &workflow.node(self.state.instance(ix).node).kind else {
+            return;
+        };
         let list = match self.state.list_of(ix) {
             Ok(list) => list,
             Err(EvalError(why)) => return self.expression_failed(ix, "over", why),
@@ -648,8 +643,7 @@ impl Turn<'_> {
             return;
         }
         let workflow = self.state.workflow.clone();
-        let Kind::LoopUntil { until, iterations_max, on_limit, .. } =
-            &workflow.node(self.state.instance(ix).node).kind
+        let Kind::LoopUntil { until, iterations_max, on_limit, .. } = &workflow.node(self.state.instance(ix).node).kind
         else {
             return;
         };
@@ -696,7 +690,6 @@ impl Turn<'_> {
         let (status, reason) = self.unless_closed(ix, end);
         self.end(ix, status, reason);
     }
-
 }
 
 enum Needs {

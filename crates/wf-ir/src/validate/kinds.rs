@@ -7,7 +7,7 @@ use crate::draft::{Span, Spanned, SpannedValue};
 use crate::expr::Expr;
 use crate::fields::KindTag;
 use crate::node::{
-    Agent, Approve, Ask, Candidates, Command, Contest, Driver, How, Keep, Kind, Memory, MemoPolicy, NodeIx, Objective,
+    Agent, Approve, Ask, Candidates, Command, Contest, Driver, How, Keep, Kind, MemoPolicy, Memory, NodeIx, Objective,
     OnFailure, OnLimit, OnTimeout, Reduce, Search, Template, Test, Tournament, Wait,
 };
 use crate::value::Value;
@@ -171,12 +171,7 @@ impl<'w> Lowering<'w, '_> {
                 self.report.error(codes::BAD_REGEX, raw.span_of("pattern"), format!("`pattern`: {fault}"));
             }
         }
-        Some(Search {
-            pattern: pattern?,
-            vars,
-            reads: globs(raw.items("reads")),
-            matches_max: number(raw, "limit")?,
-        })
+        Some(Search { pattern: pattern?, vars, reads: globs(raw.items("reads")), matches_max: number(raw, "limit")? })
     }
 
     fn memory(&mut self, ix: usize) -> Option<Memory> {
@@ -349,10 +344,11 @@ impl<'w> Lowering<'w, '_> {
     fn expand(&mut self, ix: usize) -> Option<Kind> {
         let raw = &self.raw.nodes[ix];
         let over = self.expr_field(ix, "over", Place::Node(ix), Want::ListOrInt);
+        let width = self.expr_field(ix, "width", Place::Node(ix), Want::Int);
         Some(Kind::Expand {
             children: list(raw, 0),
             over: over?,
-            width: number(raw, "width")?,
+            width: width?,
             children_max: number(raw, "max_children")?,
             min_ok: number(raw, "min_ok")?,
             on_failure: on_failure(raw)?,

@@ -4,7 +4,7 @@
 //! that run in order only earlier nodes are there; in a `parallel` all siblings are, as long as nothing waits for
 //! itself. The id of an enclosing `expand` is the current element.
 
-use std::collections::{BTreeMap};
+use std::collections::BTreeMap;
 
 use crate::codes;
 use crate::diagnostic::Diagnostic;
@@ -135,10 +135,8 @@ impl<'w> Scopes<'w> {
         match self.find(place, name) {
             Found::Node(ix) => Ok(Meaning::Node(ix)),
             Found::Element(ix) => Ok(Meaning::Element(ix)),
-            Found::Itself => {
-                Err(Diagnostic::error(codes::CYCLE, span, format!("cycle: {name} -> {name}"))
-                    .with_hint("a node cannot read its own result".to_owned()))
-            }
+            Found::Itself => Err(Diagnostic::error(codes::CYCLE, span, format!("cycle: {name} -> {name}"))
+                .with_hint("a node cannot read its own result".to_owned())),
             Found::Enclosing(ix) => {
                 let message = format!("`{name}` encloses this place, so its result is not there yet");
                 let hint = match self.raw.nodes[ix].tag {

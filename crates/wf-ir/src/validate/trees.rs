@@ -103,7 +103,7 @@ impl Trees<'_, '_> {
     fn check_expand(&mut self, ix: usize, writers: &[usize]) {
         let Some(first) = writers.first() else { return };
         let node = &self.raw.nodes[ix];
-        if number(node, "width") == Some(1) || number(node, "max_children") == Some(1) {
+        if node.text("width") == Some("1") || number(node, "max_children") == Some(1) {
             return;
         }
         let message = format!(

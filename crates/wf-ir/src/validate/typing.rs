@@ -107,6 +107,7 @@ impl Typing<'_, '_> {
         let fits = match (usage.want, &ty) {
             (Want::Any, _) | (_, Type::Any) => true,
             (Want::Bool, ty) => *ty == Type::Bool,
+            (Want::Int, ty) => *ty == Type::Int,
             (Want::Number, ty) => matches!(ty, Type::Int | Type::Number),
             (Want::ListOrInt, ty) => matches!(ty, Type::Int | Type::List(_)),
         };
@@ -114,6 +115,7 @@ impl Typing<'_, '_> {
             let wanted = match usage.want {
                 Want::Any => "anything",
                 Want::Bool => "true or false",
+                Want::Int => "an integer",
                 Want::Number => "a number",
                 Want::ListOrInt => "a list or an integer",
             };
@@ -242,11 +244,8 @@ impl Typing<'_, '_> {
         for usage in std::mem::take(&mut self.lowered.templates[ix]) {
             for path in &usage.paths {
                 if let Some((message, hint)) = self.template_fault(path) {
-                    let code = if path.meaning == Meaning::Inputs {
-                        codes::UNKNOWN_INPUT
-                    } else {
-                        codes::TEMPLATE_FIELD
-                    };
+                    let code =
+                        if path.meaning == Meaning::Inputs { codes::UNKNOWN_INPUT } else { codes::TEMPLATE_FIELD };
                     self.report.hinted(code, &usage.span, message, hint);
                 }
             }
@@ -272,15 +271,15 @@ impl Typing<'_, '_> {
                     None => {
                         let hint = did_you_mean(field, fields.keys().map(String::as_str))
                             .or_else(|| Some(format!("it has {}", names(&fields))));
-                        let message = format!("`{}` does not exist: there is no `{}`", shown(&path.whole), shown(field));
+                        let message =
+                            format!("`{}` does not exist: there is no `{}`", shown(&path.whole), shown(field));
                         return Some((message, hint));
                     }
                 },
                 Type::Map(item) => *item,
                 Type::Any => return None,
                 ty => {
-                    let message =
-                        format!("`{}` does not exist: {} has no fields", shown(&path.whole), type_text(&ty));
+                    let message = format!("`{}` does not exist: {} has no fields", shown(&path.whole), type_text(&ty));
                     return Some((message, None));
                 }
             };
