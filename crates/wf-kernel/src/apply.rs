@@ -503,6 +503,7 @@ impl RunState {
             let path = self.child_path(owner, index, *node);
             let ix = Ix(self.instances.len() as u32);
             self.paths.insert(path.clone(), ix);
+            self.leaves_known += u64::from(self.workflow.node(*node).kind.is_leaf());
             self.instances.push(Instance::new(*node, path, frame_ix));
         }
         let len = children.len() as u32;

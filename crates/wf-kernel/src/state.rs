@@ -262,6 +262,8 @@ pub struct RunState {
     pub(crate) end: Option<RunEnd>,
     pub(crate) used: Usage,
     pub(crate) ended_leaves: BTreeMap<Status, u64>,
+    /// Leaf instances that exist.
+    pub(crate) leaves_known: u64,
     pub(crate) hydrated: HashMap<Digest, Arc<Value>>,
     pub(crate) records: u64,
     /// When the last input was taken in.
@@ -295,6 +297,7 @@ impl RunState {
             end: None,
             used: Usage::default(),
             ended_leaves: BTreeMap::new(),
+            leaves_known: 0,
             hydrated: HashMap::new(),
             records: 0,
             now: 0,
@@ -440,7 +443,12 @@ impl RunState {
             ("signals", self.signals == other.signals),
             ("suspended", self.suspended == other.suspended && self.closing == other.closing),
             ("end", self.end == other.end),
-            ("used", self.used == other.used && self.ended_leaves == other.ended_leaves),
+            (
+                "used",
+                self.used == other.used
+                    && self.ended_leaves == other.ended_leaves
+                    && self.leaves_known == other.leaves_known,
+            ),
             ("records", self.records == other.records),
         ];
         checks.iter().find(|(_, same)| !same).map(|(name, _)| (*name).to_owned())
