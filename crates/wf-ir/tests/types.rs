@@ -154,7 +154,11 @@ fn schemas_are_checked() {
     check(r#"{"additionalProperties": false}"#, r#"{"a": 1}"#, expect!["no value is allowed here"]);
     check(r#"{"enum": ["a", "b"]}"#, r#""c""#, expect![[r#""c" is not one of "a" or "b""#]]);
     check(r#"{"minimum": 1.5}"#, "1.25", expect!["1.25 is less than the minimum of 1.5"]);
-    check(r#"{"properties": {"a": {}}, "additionalProperties": false}"#, r#"{"a": 1, "b": 1}"#, expect!["Additional properties are not allowed ('b' was unexpected)"]);
+    check(
+        r#"{"properties": {"a": {}}, "additionalProperties": false}"#,
+        r#"{"a": 1, "b": 1}"#,
+        expect!["Additional properties are not allowed ('b' was unexpected)"],
+    );
     check("false", "1", expect!["no value is allowed here"]);
     check(
         r#"{"type": "integer"}"#,
@@ -216,19 +220,27 @@ fn what_is_no_schema() {
     );
     check_refused(
         r#"{"pattern": "(?=a)b"}"#,
-        expect!["at /pattern: a regular expression of moderate size, without look-around and back-references, is needed"],
+        expect![
+            "at /pattern: a regular expression of moderate size, without look-around and back-references, is needed"
+        ],
     );
     check_refused(
         r#"{"pattern": "(\\w{100}){100}"}"#,
-        expect!["at /pattern: a regular expression of moderate size, without look-around and back-references, is needed"],
+        expect![
+            "at /pattern: a regular expression of moderate size, without look-around and back-references, is needed"
+        ],
     );
     check_refused(
         r#"{"patternProperties": {"(a+)\\1": {}}}"#,
-        expect![[r#"at /patternProperties/(a+)\1: a regular expression of moderate size, without look-around and back-references, is needed"#]],
+        expect![[
+            r#"at /patternProperties/(a+)\1: a regular expression of moderate size, without look-around and back-references, is needed"#
+        ]],
     );
     check_refused(
         r#"{"pattern": "("}"#,
-        expect!["at /pattern: a regular expression of moderate size, without look-around and back-references, is needed"],
+        expect![
+            "at /pattern: a regular expression of moderate size, without look-around and back-references, is needed"
+        ],
     );
     check_refused(
         &format!(r#"{{"allOf": [{}{{}}]}}"#, r#"{"pattern": "a"},"#.repeat(65)),
