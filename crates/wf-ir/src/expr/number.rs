@@ -64,8 +64,7 @@ fn integers(operator: Operator, left: i64, right: i64) -> Option<i64> {
     }
 }
 
-/// On millionths. No product overflows: integers are below 2^84 in millionths, and an operand that is a decimal is
-/// below 2^50, except that two integers never come here.
+/// On millionths. What overflows 128 bits on the way is far outside the range of decimals, so it is the same error.
 fn decimals(operator: Operator, left: i128, right: i128) -> Option<Decimal> {
     let millionths = match operator {
         Operator::Add => left.checked_add(right)?,
