@@ -7,7 +7,6 @@ use crate::expr::TypeScope;
 use crate::node::{Candidates, How, InputDecl, Kind, NodeIx};
 use crate::types::Type;
 
-use super::forms::type_text;
 use super::lower::{ExprUse, Lowered, TemplatePath, Want, span_within};
 use super::normal::{RawWorkflow, shown};
 use super::order::Order;
@@ -117,7 +116,7 @@ impl Typing<'_, '_> {
                 Want::Number => "a number",
                 Want::ListOrInt => "a list or an integer",
             };
-            let message = format!("`{}` must be {wanted}, and this is {}", usage.name, type_text(&ty));
+            let message = format!("`{}` must be {wanted}, and this is {ty}", usage.name);
             self.report.error(codes::EXPR_TYPE, &usage.span, message);
         }
         if usage.want == Want::ListOrInt {
@@ -280,7 +279,7 @@ impl Typing<'_, '_> {
                 Type::Any => return None,
                 ty => {
                     let message =
-                        format!("`{}` does not exist: {} has no fields", shown(&path.whole), type_text(&ty));
+                        format!("`{}` does not exist: a value of type {ty} has no fields", shown(&path.whole));
                     return Some((message, None));
                 }
             };
