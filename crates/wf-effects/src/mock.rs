@@ -244,7 +244,9 @@ fn generated(question: &Question<'_>, digest: &Digest) -> Result<Value, Refusal>
     };
     generate(schema, &digest.0, mark, question.path).map_err(|reason| Refusal {
         code: "mock_schema".to_owned(),
-        message: format!("the mock found no value that fits the output schema ({reason}); give it a rule for this node"),
+        message: format!(
+            "the mock found no value that fits the output schema ({reason}); give it a rule for this node"
+        ),
         retryable: false,
     })
 }
@@ -315,10 +317,5 @@ fn cost(input: u64, output: u64) -> u64 {
 }
 
 fn usage(input: u64, output: u64, cost: u64) -> Usage {
-    Usage {
-        input_tokens: Some(input),
-        output_tokens: Some(output),
-        cached_tokens: None,
-        cost_usd_micros: Some(cost),
-    }
+    Usage { input_tokens: Some(input), output_tokens: Some(output), cached_tokens: None, cost_usd_micros: Some(cost) }
 }

@@ -14,9 +14,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, setrlimit, waitid,
-};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, setrlimit, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -387,12 +385,7 @@ async fn feed(stdin: Option<tokio::process::ChildStdin>, bytes: Option<&[u8]>) {
     }
 }
 
-async fn drain<R: AsyncRead + Unpin>(
-    pipe: Option<R>,
-    captured: &mut Captured,
-    stream: Stream,
-    lines: &LineSink<'_>,
-) {
+async fn drain<R: AsyncRead + Unpin>(pipe: Option<R>, captured: &mut Captured, stream: Stream, lines: &LineSink<'_>) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; READ_BYTES];
     let mut line = Line::default();

@@ -91,11 +91,8 @@ pub fn search(request: &Search<'_>, cancel: &CancelToken) -> Result<Value, Searc
     if !request.root.is_dir() {
         return Err(SearchError::Tree(format!("{:?} is not a directory", request.root)));
     }
-    let mut searcher = SearcherBuilder::new()
-        .line_number(true)
-        .binary_detection(BinaryDetection::quit(0))
-        .bom_sniffing(false)
-        .build();
+    let mut searcher =
+        SearcherBuilder::new().line_number(true).binary_detection(BinaryDetection::quit(0)).bom_sniffing(false).build();
     let mut found = Found { matches: Vec::new(), bytes: 0, matches_max: request.matches_max, truncated: false };
     for entry in walk(request.root) {
         if cancel.is_cancelled() {

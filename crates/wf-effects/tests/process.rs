@@ -8,7 +8,7 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 use wf_effects::CancelToken;
 use wf_effects::process::{
-    Bounds, ChildLimits, ChildSpec, End, Finished, Spec, SpawnError, Stream, limit_self, run, run_child,
+    Bounds, ChildLimits, ChildSpec, End, Finished, SpawnError, Spec, Stream, limit_self, run, run_child,
 };
 
 /// Long enough for a machine under load; no test that passes waits for it.
@@ -143,7 +143,10 @@ fn what_cannot_be_started_has_a_type() {
         |spec| spec.cwd = "/no/such/directory".into(),
         expect![[r#"cwd_missing: "/no/such/directory" is not a directory"#]],
     );
-    check_refused(|spec| spec.argv[2] = "a\0b".into(), expect!["argv: an argument or a variable holds a NUL character"]);
+    check_refused(
+        |spec| spec.argv[2] = "a\0b".into(),
+        expect!["argv: an argument or a variable holds a NUL character"],
+    );
 }
 
 #[test]
@@ -338,8 +341,7 @@ fn limited_child() {
     if std::env::var_os("WF_LIMITED_CHILD").is_none() {
         return;
     }
-    let limits =
-        ChildLimits { address_space_bytes: 512 << 20, cpu_secs: 7, file_bytes: 0, open_files: 20 };
+    let limits = ChildLimits { address_space_bytes: 512 << 20, cpu_secs: 7, file_bytes: 0, open_files: 20 };
     limit_self(&limits).unwrap();
     let table = std::fs::read_to_string("/proc/self/limits").unwrap();
     for name in ["Max cpu time", "Max file size", "Max core file size", "Max open files", "Max address space"] {

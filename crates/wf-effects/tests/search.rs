@@ -57,9 +57,15 @@ fn matches_come_in_the_order_of_paths() {
 
 #[test]
 fn anchors_stand_for_the_ends_of_a_line() {
-    check(&[("a", "one\ntwo\n")], "^two$", &[], 10, expect![[r#"
+    check(
+        &[("a", "one\ntwo\n")],
+        "^two$",
+        &[],
+        10,
+        expect![[r#"
         a:2: two
-        1 truncated=false"#]]);
+        1 truncated=false"#]],
+    );
 }
 
 #[test]
@@ -120,21 +126,39 @@ fn binary_files_and_files_that_are_none_are_passed_over() {
 #[test]
 fn a_binary_file_late_found_out_leaves_nothing() {
     let late = "hit\n".repeat(50_000) + "\0";
-    check(&[("bin", &late), ("text", "hit\n")], "hit", &[], 3, expect![[r#"
+    check(
+        &[("bin", &late), ("text", "hit\n")],
+        "hit",
+        &[],
+        3,
+        expect![[r#"
         text:1: hit
-        1 truncated=false"#]]);
+        1 truncated=false"#]],
+    );
 }
 
 #[test]
 fn results_are_bounded() {
-    check(&[("a", "hit\nhit\nhit\n"), ("b", "hit\n")], "hit", &[], 2, expect![[r#"
+    check(
+        &[("a", "hit\nhit\nhit\n"), ("b", "hit\n")],
+        "hit",
+        &[],
+        2,
+        expect![[r#"
         a:1: hit
         a:2: hit
-        2 truncated=true"#]]);
-    check(&[("a", "hit\nhit\n")], "hit", &[], 2, expect![[r#"
+        2 truncated=true"#]],
+    );
+    check(
+        &[("a", "hit\nhit\n")],
+        "hit",
+        &[],
+        2,
+        expect![[r#"
         a:1: hit
         a:2: hit
-        2 truncated=false"#]]);
+        2 truncated=false"#]],
+    );
     let long = "ä".repeat(500);
     let dir = tree(&[("a", &long)]);
     let value = find(dir.path(), "ä", &[], 10).unwrap();
@@ -149,7 +173,13 @@ fn results_are_bounded() {
 #[test]
 fn bad_patterns_have_a_type() {
     check(&[], "(", &[], 10, expect!["no regular expression: unclosed group"]);
-    check(&[], "((a{1000}){1000}){1000}", &[], 10, expect!["no regular expression: compiled regex exceeds size limit of 4194304"]);
+    check(
+        &[],
+        "((a{1000}){1000}){1000}",
+        &[],
+        10,
+        expect!["no regular expression: compiled regex exceeds size limit of 4194304"],
+    );
     check(&[], &"x".repeat(5000), &[], 10, expect!["the pattern has 5000 bytes, at most 4096 are allowed"]);
     check(&[], "a\nb", &[], 10, expect![[r#"no regular expression: the literal "\n" is not allowed in a regex"#]]);
     let gone = find(Path::new("/no/such/tree"), "x", &[], 10).unwrap_err();

@@ -31,13 +31,19 @@ fn check(source: &str, expect: Expect) {
 
 #[test]
 fn text_outside_of_tags_stays_as_it_is() {
-    check("a {b} 'c' <d> & é\n\n", expect![[r#"
+    check(
+        "a {b} 'c' <d> & é\n\n",
+        expect![[r#"
         a {b} 'c' <d> & é
 
-    "#]]);
-    check("{{ name }}\n", expect![[r#"
+    "#]],
+    );
+    check(
+        "{{ name }}\n",
+        expect![[r#"
         wren
-    "#]]);
+    "#]],
+    );
     check("<{{ map.a }}>", expect![[r#"<x"y>"#]]);
 }
 
@@ -45,7 +51,7 @@ fn text_outside_of_tags_stays_as_it_is() {
 fn values_are_inserted_as_text_or_json() {
     check(
         "{{ n }} {{ half }} {{ yes }} {{ nothing }} {{ list }} {{ map }}",
-        expect![[r#"3 0.5 True null [1,"two",{"three":3}] {"a":"x\"y","b":[1,2]}"#]],
+        expect![[r#"3 0.5 true null [1,"two",{"three":3}] {"a":"x\"y","b":[1,2]}"#]],
     );
     check("{{ map.b[1] }} {{ list[2].three }} {{ map['a'] }} {{ list|length }}", expect![[r#"2 3 x"y 3"#]]);
     check("{{ n / 2 }} {{ n // 2 }} {{ n + 1 }} {{ 1 / 3 }}", expect!["1.5 1 4 0.333333"]);
@@ -55,22 +61,25 @@ fn values_are_inserted_as_text_or_json() {
     check("{{ list|map(attribute='three')|list }}", expect!["error: line 1: undefined value"]);
     check("{{ [list[2]]|map(attribute='three')|join('-') }}", expect!["3"]);
     check("{{ list|join(', ') }}", expect![[r#"1, two, {"three":3}"#]]);
-    check("{{ text|indent(2) }}", expect![[r#"
+    check(
+        "{{ text|indent(2) }}",
+        expect![[r#"
         one
           two
 
-          three"#]]);
+          three"#]],
+    );
     check("{{ name|replace('w', 'W')|upper }} {{ text|lines|last }}", expect!["WREN three"]);
 }
 
 #[test]
 fn what_is_undefined_is_an_error() {
-    check("a\n{{ nobody }}", expect!["error: line 2: undefined value: `nobody` is undefined"]);
-    check("{{ map.c }}", expect!["error: line 1: undefined value: `map.c` is undefined"]);
-    check("{{ list[7] }}", expect!["error: line 1: undefined value: `list[7]` is undefined"]);
-    check("{% if nobody %}{% endif %}", expect!["error: line 1: undefined value: `nobody` is undefined"]);
-    check("{% for x in nobody %}{% endfor %}", expect!["error: line 1: undefined value: `nobody` is undefined"]);
-    check("{{ nobody|default('somebody') }} {{ map.c is defined }}", expect!["somebody False"]);
+    check("a\n{{ nobody }}", expect!["error: line 2: `nobody` is undefined"]);
+    check("{{ map.c }}", expect!["error: line 1: `map.c` is undefined"]);
+    check("{{ list[7] }}", expect!["error: line 1: `list[7]` is undefined"]);
+    check("{% if nobody %}{% endif %}", expect!["error: line 1: `nobody` is undefined"]);
+    check("{% for x in nobody %}{% endfor %}", expect!["error: line 1: `nobody` is undefined"]);
+    check("{{ nobody|default('somebody') }} {{ map.c is defined }}", expect!["somebody false"]);
 }
 
 #[test]
@@ -81,7 +90,10 @@ fn values_are_never_read_as_templates() {
 
 #[test]
 fn syntax_errors_have_a_line() {
-    check("one\n{{ name", expect!["error: line 2: syntax error: unexpected end of input, expected end of variable block"]);
+    check(
+        "one\n{{ name",
+        expect!["error: line 2: syntax error: unexpected end of input, expected end of variable block"],
+    );
     check("{% for %}", expect!["error: line 1: syntax error: unexpected end of block, expected in"]);
     check("{% endif %}", expect!["error: line 1: syntax error: unknown statement endif"]);
 }
@@ -95,10 +107,16 @@ fn what_templates_cannot_do_is_refused_by_name() {
     check("{{ name is not upper }}", expect!["error: line 1: the test `upper` is not available in prompts"]);
     check("{{ dict(a=1) }}", expect!["error: line 1: the function `dict` is not available in prompts"]);
     check("{{ 'x' * 10 }}", expect!["error: line 1: multiplication is not available in prompts"]);
-    check("{% set x = name ~ name %}", expect!["error: line 1: `set` cannot build larger values; insert them directly"]);
+    check(
+        "{% set x = name ~ name %}",
+        expect!["error: line 1: `set` cannot build larger values; insert them directly"],
+    );
     check("{% set x %}y{% endset %}", expect!["error: line 1: `set` needs a value: `{% set name = value %}`"]);
     check("{% for x in [name, name] %}{% endfor %}", expect!["error: line 1: a list in `for` can hold constants only"]);
-    check("{% for x in list recursive %}{% endfor %}", expect!["error: line 1: recursive loops are not available in prompts"]);
+    check(
+        "{% for x in list recursive %}{% endfor %}",
+        expect!["error: line 1: recursive loops are not available in prompts"],
+    );
     check("{% for x in ['a', 1] %}{{ x }}{% endfor %}", expect!["a1"]);
     check("{% with x = list[n - 3] %}{{ x }}{% endwith %}{% set y = map['a'] %}{{ y }}", expect![[r#"1x"y"#]]);
     check("{{ '{% include %}' }}{{ {'a': {'b': 1}}.a.b }}", expect!["{% include %}1"]);
@@ -123,17 +141,34 @@ fn hidden_tags_are_found() {
 fn bombs_end() {
     let nested = "{% for a in range(100000) %}".repeat(5) + "x" + &"{% endfor %}".repeat(5);
     check(&nested, expect!["error: line 1: the template is too much work"]);
-    check(&("{% for a in range(100000) %}".to_owned() + &"y".repeat(1000) + "{% endfor %}"), expect!["error: line 1: the rendered text is larger than 1048576 bytes"]);
+    check(
+        &("{% for a in range(100000) %}".to_owned() + &"y".repeat(1000) + "{% endfor %}"),
+        expect!["error: line 1: the rendered text is larger than 1048576 bytes"],
+    );
     let replaced = "{{ 'aaaaaaaaaa'".to_owned() + &"|replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')".repeat(20) + " }}";
     check(&replaced, expect!["error: line 1: invalid operation: the text is larger than 1048576 bytes"]);
-    check("{{ range(100000)|join('xxxxxxxxxxxxxxxx') }}", expect!["error: line 1: invalid operation: the text is larger than 1048576 bytes"]);
-    check("{{ 'x'|indent(1000000000) }}", expect!["error: line 1: invalid operation: the text is larger than 1048576 bytes"]);
-    check(&format!("{{{{ {} }}}}", vec!["name"; 100].join(" ~ ")), expect!["error: line 1: more than 64 texts are joined in one tag"]);
+    check(
+        "{{ range(100000)|join('xxxxxxxxxxxxxxxx') }}",
+        expect!["error: line 1: invalid operation: the text is larger than 1048576 bytes"],
+    );
+    check(
+        "{{ 'x'|indent(1000000000) }}",
+        expect!["error: line 1: invalid operation: the text is larger than 1048576 bytes"],
+    );
+    check(
+        &format!("{{{{ {} }}}}", vec!["name"; 100].join(" ~ ")),
+        expect!["error: line 1: more than 64 texts are joined in one tag"],
+    );
     let deep = "{{ ".to_owned() + &"[".repeat(5000) + &"]".repeat(5000) + " }}";
-    check(&deep, expect!["error: line 1: syntax error: template exceeds maximum recursion limits"]);
+    check(&deep, expect!["error: line 1: a tag of 10006 bytes, at most 1024 are allowed"]);
+    let chain = "{% if yes %}".to_owned() + &"{% elif yes %}".repeat(5000) + "{% endif %}";
+    check(&chain, expect!["error: line 1: more than 64 `elif`"]);
     let deep = "{% if true %}".repeat(5000) + &"{% endif %}".repeat(5000);
     check(&deep, expect!["error: line 1: syntax error: template exceeds maximum recursion limits"]);
-    check(&"x".repeat(RENDERED_BYTES_MAX + 1), expect!["error: line 1: the rendered text is larger than 1048576 bytes"]);
+    check(
+        &"x".repeat(RENDERED_BYTES_MAX + 1),
+        expect!["error: line 1: the rendered text is larger than 1048576 bytes"],
+    );
 }
 
 #[test]

@@ -108,7 +108,8 @@ fn make(root: &Path, names: &[&str], change: &Change) -> Result<(), String> {
     let Some((name, directories)) = names.split_last() else { return Err("the path is empty".to_owned()) };
     let may_make = matches!(change, Change::Write(_) | Change::Append(_));
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut directory = open(root, flags, Mode::empty()).map_err(|error| format!("the tree cannot be opened: {error}"))?;
+    let mut directory =
+        open(root, flags, Mode::empty()).map_err(|error| format!("the tree cannot be opened: {error}"))?;
     for next in directories {
         directory = enter(&directory, next, may_make)?;
     }

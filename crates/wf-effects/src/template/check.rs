@@ -13,6 +13,10 @@ use super::filters::{FILTERS, FUNCTIONS, MORE_TESTS, TESTS};
 const TAGS: [&str; 10] = ["if", "elif", "else", "endif", "for", "endfor", "set", "with", "endwith", "raw"];
 /// Most `~` and `+` in one tag.
 const JOINTS_MAX: usize = 64;
+/// Longest tag, in bytes: what nests nests within one tag, and the parser recurses over it.
+const TAG_BYTES_MAX: usize = 1_024;
+/// Most `elif` in one template: the parser recurses over them too.
+const ELIF_MAX: usize = 64;
 /// Longest template, in bytes.
 const TEMPLATE_BYTES_MAX: usize = wf_ir::limits::SOURCE_BYTES_MAX;
 
@@ -36,9 +40,9 @@ pub(super) fn check(source: &str) -> Result<(), TemplateError> {
     if source.len() > TEMPLATE_BYTES_MAX {
         return fail(0, format!("the template has {} bytes, at most {TEMPLATE_BYTES_MAX} are allowed", source.len()));
     }
+    let mut elifs = 0;
     let mut at = 0;
-    while let Some(found) = next_tag(source, at) {
-        let (begin, kind) = found;
+    while let Some((begin, kind)) = next_tag(source, at) {
         let inner = begin + 2;
         if kind == '#' {
             match source[inner..].find("#}") {
@@ -48,6 +52,13 @@ pub(super) fn check(source: &str) -> Result<(), TemplateError> {
             continue;
         }
         let (tokens, end) = tokens(source, inner, kind);
+        if end - begin > TAG_BYTES_MAX {
+            return fail(begin, format!("a tag of {} bytes, at most {TAG_BYTES_MAX} are allowed", end - begin));
+        }
+        elifs += usize::from(matches!(without_marks(&tokens), [Token::Word("elif"), ..]));
+        if elifs > ELIF_MAX {
+            return fail(begin, format!("more than {ELIF_MAX} `elif`"));
+        }
         if let Err(message) = if kind == '%' { check_tag(&tokens) } else { check_tokens(without_marks(&tokens)) } {
             return fail(begin, message);
         }

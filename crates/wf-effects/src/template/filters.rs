@@ -15,16 +15,69 @@ use super::{RENDERED_BYTES_MAX, charge};
 
 /// Filters that a template may name.
 pub(super) const FILTERS: [&str; 37] = [
-    "abs", "bool", "capitalize", "count", "d", "default", "dictsort", "first", "float", "indent", "int", "items",
-    "join", "last", "length", "lines", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace",
-    "reverse", "round", "select", "selectattr", "sort", "split", "string", "sum", "title", "tojson", "trim", "unique",
+    "abs",
+    "bool",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "first",
+    "float",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
     "upper",
 ];
 
 /// Tests that a template may name after `is`.
 pub(super) const TESTS: [&str; 22] = [
-    "boolean", "defined", "endingwith", "eq", "even", "false", "float", "ge", "gt", "in", "integer", "iterable", "le",
-    "lt", "mapping", "ne", "none", "number", "odd", "sequence", "startingwith", "string",
+    "boolean",
+    "defined",
+    "endingwith",
+    "eq",
+    "even",
+    "false",
+    "float",
+    "ge",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sequence",
+    "startingwith",
+    "string",
 ];
 
 /// Tests that are known beside [`TESTS`].
@@ -251,7 +304,6 @@ fn write_number(value: &Value, text: &mut String) -> Result<(), Error> {
     }
     // Floats come from decimals; arithmetic on them is shown with a decimal's six places.
     let decimal = f64::try_from(value.clone()).ok().and_then(Decimal::from_f64);
-    let decimal =
-        decimal.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "the number is out of range"))?;
+    let decimal = decimal.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "the number is out of range"))?;
     write!(text, "{decimal}").map_err(|_| Error::from(ErrorKind::WriteFailure))
 }
