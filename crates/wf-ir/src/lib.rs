@@ -11,23 +11,31 @@
 //!
 //! Start reading at [`Draft`], then [`node`], then [`validate`].
 
+mod canonical;
+pub mod codes;
 pub mod diagnostic;
 pub mod digest;
 pub mod draft;
 pub mod expr;
+pub mod fields;
 pub mod glob;
 pub mod limits;
 pub mod node;
+mod preflight;
+mod schema;
 pub mod types;
 mod validate;
 pub mod value;
 
+pub use canonical::CanonicalError;
 pub use diagnostic::{Diagnostic, Severity};
 pub use digest::Digest;
 pub use draft::{Draft, Key, Span, Spanned, SpannedValue};
 pub use expr::{EvalError, Expr};
 pub use glob::Glob;
 pub use node::{Kind, Node, NodeIx, Status, Workflow};
+pub use preflight::{Catalog, DEFAULT_ROLE, RoleStatus, preflight, unsupported};
+pub use schema::definition_schema;
 pub use types::Type;
 pub use validate::validate;
 pub use value::{Decimal, Value};

@@ -321,7 +321,7 @@ pub enum Kind {
     Tournament(Tournament),
     LoopUntil { children: Vec<NodeIx>, until: Expr, iterations_max: u32, on_limit: OnLimit, samples: bool },
     Cond { condition: Expr, then: Vec<NodeIx>, otherwise: Vec<NodeIx> },
-    Expand { children: Vec<NodeIx>, over: Expr, width: u32, children_max: u32, min_ok: u32, on_failure: OnFailure },
+    Expand { children: Vec<NodeIx>, over: Expr, width: Expr, children_max: u32, min_ok: u32, on_failure: OnFailure },
     Call { workflow: String, inputs: BTreeMap<String, Expr> },
     Rlm { context: Expr, query: Template, depth_max: u32, calls_max: u32 },
     TeacherReview { of: BTreeSet<NodeIx>, policy: String, review: NodeIx },

@@ -14,9 +14,28 @@
 //! Start reading at [`record`], then [`step`].
 
 pub mod amount;
+mod apply;
+pub mod budget;
+mod choose;
+mod conclude;
+mod contest;
 pub mod effect;
+pub mod head;
+mod leaf;
+pub mod outstanding;
+mod plan;
 pub mod record;
+pub mod replay;
+mod scope;
+pub mod state;
+pub mod step;
 
 pub use amount::{Amount, Usage};
-pub use effect::{Effect, EffectId, Phase};
-pub use record::{Command, Decision, Input, InputBody, Outcome, Record, ValueRef};
+pub use budget::Ledger;
+pub use effect::{Effect, EffectId, LeafRequest, Phase, Request, TreeUse};
+pub use head::{Head, LeafCounts};
+pub use outstanding::{Outstanding, in_flight, outstanding};
+pub use record::{Command, Decision, Input, InputBody, Outcome, Record, RunStatus, ValueRef, Verified};
+pub use replay::{Replay, ReplayError};
+pub use state::{Instance, Ix, RunState, Stage};
+pub use step::{Step, step};

@@ -27,6 +27,47 @@ pub enum Record {
     Decision(Decision),
 }
 
+impl Record {
+    /// The JSON text of what it says; its time and whether it is an input stand beside it in the log.
+    pub fn payload(&self) -> String {
+        match self {
+            Self::Input(input) => input.body.payload(),
+            Self::Decision(decision) => decision.payload(),
+        }
+    }
+
+    /// Reads a record back.
+    ///
+    /// # Errors
+    /// When the text is not that of a record this version knows.
+    pub fn parse(is_input: bool, at: TimeMs, payload: &str) -> Result<Self, serde_json::Error> {
+        Ok(match is_input {
+            true => Self::Input(Input { at, body: serde_json::from_str(payload)? }),
+            false => Self::Decision(serde_json::from_str(payload)?),
+        })
+    }
+}
+
+impl InputBody {
+    /// Its JSON text.
+    pub fn payload(&self) -> String {
+        written(self)
+    }
+}
+
+impl Decision {
+    /// Its JSON text.
+    pub fn payload(&self) -> String {
+        written(self)
+    }
+}
+
+fn written<T: Serialize>(record: &T) -> String {
+    let text = serde_json::to_string(record);
+    assert!(text.is_ok(), "a record is always writable as JSON");
+    text.unwrap_or_default()
+}
+
 /// Something the world told the run, and when it was taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
@@ -102,6 +143,9 @@ pub struct Base {
     pub tree: String,
     /// `commit`, `worktree` (a snapshot of the user's checkout) or `fixture`.
     pub source: String,
+    /// The commit's own date. Checkpoints are dated from it and not from the clock, so that equal work has equal ids
+    /// in every run, and prompts that show a commit stay the same question.
+    pub at_ms: TimeMs,
 }
 
 /// What began a run.

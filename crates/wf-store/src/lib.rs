@@ -22,6 +22,7 @@ pub mod lease;
 pub mod log;
 pub mod memo;
 mod memory;
+pub mod presence;
 mod record;
 mod sqlite;
 mod store;
@@ -39,6 +40,7 @@ pub use log::{
     RunFilter, RunRow, Runs, Verified,
 };
 pub use memo::{Memo, MemoError};
+pub use presence::{Presence, Present};
 pub use record::{Chain, NewRecord, RecordKind, StoredRecord, chain_hash, chain_start};
 pub use sqlite::{SQLITE_VERSION_MIN, SqliteOptions};
 pub use store::Store;

@@ -1,0 +1,136 @@
+//! Bounds that can be seen before a run: leaves, successes asked for, defaults that fit.
+
+use crate::codes;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::draft::{Span, SpannedValue};
+use crate::limits::RUN_LEAVES_MAX;
+use crate::node::{Candidates, Kind, Node, NodeIx, Workflow};
+use crate::types::Type;
+use crate::value::Value;
+
+use super::forms::type_text;
+use super::lower::{Lowered, entry};
+use super::normal::RawWorkflow;
+use super::report::Report;
+
+/// Checks the bounds of a workflow.
+pub(super) fn check(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
+    for (ix, node) in lowered.nodes.iter().enumerate() {
+        let (min_ok, most) = match &node.kind {
+            Kind::Parallel { children, min_ok, .. } => (*min_ok, u32::try_from(children.len()).unwrap_or(u32::MAX)),
+            Kind::Expand { children_max, min_ok, .. } => (*min_ok, *children_max),
+            _ => continue,
+        };
+        if min_ok > most {
+            let message = format!("`min_ok` asks for {min_ok} successes of at most {most}");
+            report.error(codes::MIN_OK, raw.nodes[ix].span_of("min_ok"), message);
+        }
+    }
+    check_leaves(raw, lowered, report);
+    check_inputs(raw, lowered, report);
+}
+
+fn check_leaves(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
+    if lowered.budget.leaves.is_some() {
+        return;
+    }
+    let roots: Vec<NodeIx> = raw.children.iter().map(|ix| super::lower::index(*ix)).collect();
+    let bounds = leaf_bounds(&lowered.nodes);
+    let total = roots.iter().fold(0_u64, |sum, ix| sum.saturating_add(bounds[ix.0 as usize].unwrap_or(0)));
+    if total > RUN_LEAVES_MAX {
+        let widest = roots.iter().max_by_key(|ix| bounds[ix.0 as usize]);
+        let span: &Span = widest.map_or(&raw.span, |ix| &lowered.nodes[ix.0 as usize].span);
+        let message = format!("a run could start {total} leaves; at most {RUN_LEAVES_MAX} are allowed");
+        let hint = "lower the bounds, or set `budget.leaves` of the workflow to what a run may really start".to_owned();
+        report.hinted(codes::TOO_MANY_LEAVES, span, message, Some(hint));
+    }
+}
+
+fn check_inputs(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
+    let Some(SpannedValue::Map(entries)) = raw.fields.get("inputs").map(|inputs| &inputs.value) else { return };
+    for (key, input) in entries {
+        let Some(decl) = lowered.inputs.get(&key.name) else { continue };
+        let (Some(default), Some(place)) = (&decl.default, entry(input, "default")) else { continue };
+        if !fits(&decl.ty, default) {
+            let message = format!("the default of `{}` is no {}", key.name, type_text(&decl.ty));
+            report.error(codes::DEFAULT_MISFIT, &place.span, message);
+        }
+        if decl.sensitive {
+            let message = format!("`{}` is sensitive, and its default is part of the definition", key.name);
+            let finding = Diagnostic::error(codes::SENSITIVE_DEFAULT, &place.span, message);
+            report.push(finding.with_severity(Severity::Warning).with_hint("leave the default out"));
+        }
+    }
+}
+
+/// Whether a value has a type.
+pub(crate) fn fits(ty: &Type, value: &Value) -> bool {
+    match (ty, value) {
+        (Type::Any, _)
+        | (Type::Null, Value::Null)
+        | (Type::Bool, Value::Bool(_))
+        | (Type::Int | Type::Number, Value::Int(_))
+        | (Type::Number, Value::Decimal(_))
+        | (Type::Str, Value::Str(_)) => true,
+        (Type::List(item), Value::List(items)) => items.iter().all(|value| fits(item, value)),
+        (Type::Map(item), Value::Map(entries)) => entries.values().all(|value| fits(item, value)),
+        (Type::Record(fields), Value::Map(entries)) => {
+            fields.iter().all(|(name, ty)| entries.get(name).is_some_and(|value| fits(ty, value)))
+        }
+        _ => false,
+    }
+}
+
+/// The most leaves that each node and all below it may start; none where another workflow decides.
+pub(crate) fn leaf_bounds(nodes: &[Node]) -> Vec<Option<u64>> {
+    let mut bounds: Vec<Option<u64>> = vec![None; nodes.len()];
+    // Parents come before their children, so from the end every child is known.
+    for (ix, node) in nodes.iter().enumerate().rev() {
+        bounds[ix] = leaf_bound(node, nodes, &bounds);
+    }
+    bounds
+}
+
+fn leaf_bound(node: &Node, nodes: &[Node], bounds: &[Option<u64>]) -> Option<u64> {
+    let sum = |list: &[NodeIx]| {
+        list.iter().try_fold(0_u64, |sum, ix| Some(sum.saturating_add(bounds.get(ix.0 as usize).copied()??)))
+    };
+    let times = |list: &[NodeIx], factor: u32| Some(sum(list)?.saturating_mul(u64::from(factor)));
+    match &node.kind {
+        kind if kind.is_leaf() => Some(1),
+        Kind::Branch { children } | Kind::Parallel { children, .. } | Kind::Sequence { children, .. } => sum(children),
+        Kind::LoopUntil { children, iterations_max, .. } => times(children, *iterations_max),
+        Kind::Expand { children, children_max, .. } => times(children, *children_max),
+        Kind::Cond { then, otherwise, .. } => Some(sum(then)?.max(sum(otherwise)?)),
+        Kind::Tournament(tournament) if node.kind.inner().is_some() => {
+            // Every two candidates are compared twice.
+            let candidates = match &tournament.candidates {
+                Candidates::List(list) => list.len() as u64,
+                Candidates::Set(set) => match &nodes.get(set.0 as usize)?.kind {
+                    Kind::Parallel { children, .. } => children.len() as u64,
+                    Kind::Expand { children_max, .. } => u64::from(*children_max),
+                    _ => 1,
+                },
+            };
+            Some(candidates.saturating_mul(candidates.saturating_sub(1)))
+        }
+        Kind::Reduce(_) | Kind::Pareto { .. } | Kind::Tournament(_) | Kind::TeacherReview { .. } => {
+            Some(u64::from(node.kind.inner().is_some()))
+        }
+        Kind::Rlm { calls_max, .. } => Some(u64::from(*calls_max)),
+        _ => None,
+    }
+}
+
+impl Workflow {
+    /// The most leaf instances a run may start; `None` when another workflow that it calls decides.
+    pub fn leaf_bound(&self) -> Option<u64> {
+        let bounds = leaf_bounds(&self.nodes);
+        self.children.iter().try_fold(0_u64, |sum, ix| Some(sum.saturating_add(bounds.get(ix.0 as usize).copied()??)))
+    }
+
+    /// The same of every node and all below it, by [`NodeIx`].
+    pub fn leaf_bounds(&self) -> Vec<Option<u64>> {
+        leaf_bounds(&self.nodes)
+    }
+}
