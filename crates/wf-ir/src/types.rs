@@ -42,7 +42,7 @@ impl Type {
     ///
     /// An object's properties are all its fields, required or not, unless it says that there may be others.
     pub fn from_schema(schema: &Value) -> Self {
-        schema::type_of(schema, 0)
+        schema::type_of(schema)
     }
 
     /// The type of `value`.

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::limits::DEPTH_MAX;
+
 /// A number with six decimal places, between −999,999,999.999999 and 999,999,999.999999: fifteen digits, which a
 /// 64-bit float carries exactly, so that every JSON reader and writer agrees on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,17 +103,33 @@ impl Value {
     /// Reads JSON text.
     ///
     /// # Errors
-    /// When the text is not JSON or holds a number out of range.
+    /// When the text is not JSON, holds a number out of range, or is nested more than [`DEPTH_MAX`] levels deep.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+        serde_json::from_str(text).and_then(Self::within_depth)
     }
 
     /// Any serialisable thing as a value.
     ///
     /// # Errors
-    /// When it cannot be written as JSON or holds a number out of range.
+    /// When it cannot be written as JSON, holds a number out of range, or is nested more than [`DEPTH_MAX`] levels
+    /// deep.
     pub fn from_serialize<T: Serialize + ?Sized>(thing: &T) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(&serde_json::to_vec(thing)?)
+        serde_json::from_slice(&serde_json::to_vec(thing)?).and_then(Self::within_depth)
+    }
+
+    /// How many lists and maps lie within each other: 0 for a scalar, 1 for `[]`.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Decimal(_) | Self::Str(_) => 0,
+            Self::List(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
+            Self::Map(entries) => 1 + entries.values().map(Self::depth).max().unwrap_or(0),
+        }
+    }
+
+    /// Readers of JSON stop at 128 levels, and a record adds its own around a value: what is let in stays well below.
+    fn within_depth(self) -> Result<Self, serde_json::Error> {
+        let message = || format!("the value is nested more than {DEPTH_MAX} levels deep");
+        if self.depth() > DEPTH_MAX { Err(de::Error::custom(message())) } else { Ok(self) }
     }
 
     /// A field of a map, or null.
@@ -185,6 +203,10 @@ impl Value {
     /// # Errors
     /// When it is no number or out of range.
     pub fn from_number_text(text: &str) -> Result<Self, NumberError> {
+        if text == "-0" {
+            // Without arbitrary precision serde_json reads it as a float; both ways give the same value.
+            return Ok(Self::Decimal(Decimal(0)));
+        }
         if let Ok(value) = i64::from_str(text) {
             return Ok(Self::Int(value));
         }

@@ -68,7 +68,8 @@ fn check_values(cases: &[(&str, &str)]) {
 }
 
 fn check_each(sources: &[&str], expected: Expect, show: impl Fn(&str) -> String) {
-    let lines: Vec<String> = sources.iter().map(|source| format!("{source}\n    {}\n", show(source))).collect();
+    let line = |source: &&str| format!("> {}\n{}\n", source.replace('\n', "⏎").replace("  ", "␣␣"), show(source));
+    let lines: Vec<String> = sources.iter().map(line).collect();
     expected.assert_eq(&lines.concat());
 }
 
@@ -178,42 +179,42 @@ fn arithmetic_out_of_range_is_an_error() {
             "min('a', 'b')",
         ],
         expect![[r#"
-            huge + 1
-                error: 9223372036854775807 + 1 is outside the range of numbers
-            huge * 2
-                error: 9223372036854775807 * 2 is outside the range of numbers
-            -(-huge - 1)
-                error: -(-9223372036854775808) is outside the range of numbers
-            (-huge - 1) / -1
-                error: -9223372036854775808 / -1 is outside the range of numbers
-            1 / 0
-                error: 1 / 0 is a division by zero
-            1 % 0
-                error: 1 % 0 is a division by zero
-            1.5 / 0.0
-                error: 1.5 / 0 is a division by zero
-            huge + 0.5
-                error: 9223372036854775807 + 0.5 is outside the range of numbers
-            999999999.0 * 999999999.0
-                error: 999999999.0 * 999999999.0 is outside the range of numbers
-            huge / 0.000001
-                error: 9223372036854775807 / 1e-6 is outside the range of numbers
-            1 + 'a'
-                error: `+` needs two numbers, two strings or two lists, not int and string
-            true * 2
-                error: `*` needs two numbers, not bool and int
-            -'a'
-                error: `-` needs a number, not string
-            int('12a')
-                error: "12a" is no int
-            int('+1')
-                error: "+1" is no int
-            int('')
-                error: "" is no int
-            int(9 == 9)
-                error: `int` needs a number or a string, not bool
-            min('a', 'b')
-                error: `min` needs two numbers, not string and string
+            > huge + 1
+            error: 9223372036854775807 + 1 is outside the range of numbers
+            > huge * 2
+            error: 9223372036854775807 * 2 is outside the range of numbers
+            > -(-huge - 1)
+            error: -(-9223372036854775808) is outside the range of numbers
+            > (-huge - 1) / -1
+            error: -9223372036854775808 / -1 is outside the range of numbers
+            > 1 / 0
+            error: 1 / 0 is a division by zero
+            > 1 % 0
+            error: 1 % 0 is a division by zero
+            > 1.5 / 0.0
+            error: 1.5 / 0 is a division by zero
+            > huge + 0.5
+            error: 9223372036854775807 + 0.5 is outside the range of numbers
+            > 999999999.0 * 999999999.0
+            error: 999999999.0 * 999999999.0 is outside the range of numbers
+            > huge / 0.000001
+            error: 9223372036854775807 / 1e-6 is outside the range of numbers
+            > 1 + 'a'
+            error: `+` needs two numbers, two strings or two lists, not int and string
+            > true * 2
+            error: `*` needs two numbers, not bool and int
+            > -'a'
+            error: `-` needs a number, not string
+            > int('12a')
+            error: "12a" is no int
+            > int('+1')
+            error: "+1" is no int
+            > int('')
+            error: "" is no int
+            > int(9 == 9)
+            error: `int` needs a number or a string, not bool
+            > min('a', 'b')
+            error: `min` needs two numbers, not string and string
         "#]],
         evaluated,
     );
@@ -413,111 +414,110 @@ fn what_is_no_expression() {
             "a)",
         ],
         expect![[r#"
-
-                0: an expression is missing
-  
-                0: an expression is missing
-            a b
-                2: unexpected `b`
-            a and b
-                2: `and` is no operator; write `&&`
-            a or b
-                2: `or` is no operator; write `||`
-            a = 1
-                2: `=` is no operator; write `==`
-            a & b
-                2: `&` is no operator; write `&&`
-            a | b
-                2: `|` is no operator; write `||`
-            a ? b
-                5: `:` is expected, found the end
-            (a
-                2: `)` is expected, found the end
-            [1
-                2: `]` is expected, found the end
-            [,]
-                1: a value is expected, found `,`
-            {a: 1}
-                1: a key is expected, a string
-            {'a': 1, 'a': 2}
-                9: key "a" stands twice
-            {'a' 1}
-                5: `:` is expected, found `1`
-            a.
-                1: a field name is expected after `.`
-            a.1
-                1: a field name is expected after `.`
-            a[
-                2: a value is expected, found the end
-            a..b
-                1: a field name is expected after `.`
-            1.5.2
-                3: a field name is expected after `.`
-            1e3
-                0: `1` is followed by `e`; write numbers as 12 or 1.5
-            0x1
-                0: `0` is followed by `x`; write numbers as 12 or 1.5
-            12abc
-                0: `12` is followed by `a`; write numbers as 12 or 1.5
-            .5
-                0: a value is expected, found `.`
-            9223372036854775808
-                0: 9223372036854775808 is outside the range of 64-bit integers
-            1.1234567
-                0: 1.1234567 has more than six decimal places
-            1000000000.0
-                0: 1000000000.0 is outside the range of decimals
-            'open
-                0: a string is not closed
-            'two
-            lines'
-                0: a string ends on the line where it begins
-            '\x'
-                1: unknown escape; known are \\ \' \" \n \r \t \uXXXX
-            '\ud800'
-                1: `\u` needs four hexadecimal digits that name a character
-            '\u12'
-                1: `\u` needs four hexadecimal digits that name a character
-            a.size()
-                2: `size` is no method; write `size(x)`
-            a.nope()
-                2: unknown method `nope`; known are contains, startsWith, endsWith, exists, all, filter, map
-            a.contains()
-                2: `contains` takes one argument
-            a.contains('x', 'y')
-                2: `contains` takes one argument
-            contains(a)
-                0: `contains` is a method; write `x.contains(y)`
-            exists(a)
-                0: `exists` is a method; write `list.exists(v, …)`
-            nope(1)
-                0: unknown function `nope`; known are size, range, has, min, max, int, string
-            size()
-                0: `size` takes one argument
-            size(1, 2)
-                0: `size` takes one argument
-            range()
-                0: `range` takes one argument or two
-            min(1)
-                0: `min` takes two arguments
-            node
-                0: `node` is followed by `.` and the id of a node
-            node['x']
-                0: `node` is followed by `.` and the id of a node
-            node.1
-                0: `node` is followed by `.` and the id of a node
-            in
-                0: a value is expected, found `in`
-            a in
-                4: a value is expected, found the end
-            é
-                0: unexpected character 'é'
-            a # b
-                2: unexpected character '#'
-            1 +
-                3: a value is expected, found the end
-            a)
-                1: unexpected `)`
+            > 
+            0: an expression is missing
+            > ␣␣
+            0: an expression is missing
+            > a b
+            2: unexpected `b`
+            > a and b
+            2: `and` is no operator; write `&&`
+            > a or b
+            2: `or` is no operator; write `||`
+            > a = 1
+            2: `=` is no operator; write `==`
+            > a & b
+            2: `&` is no operator; write `&&`
+            > a | b
+            2: `|` is no operator; write `||`
+            > a ? b
+            5: `:` is expected, found the end
+            > (a
+            2: `)` is expected, found the end
+            > [1
+            2: `]` is expected, found the end
+            > [,]
+            1: a value is expected, found `,`
+            > {a: 1}
+            1: a key is expected, a string
+            > {'a': 1, 'a': 2}
+            9: key "a" stands twice
+            > {'a' 1}
+            5: `:` is expected, found `1`
+            > a.
+            1: a field name is expected after `.`
+            > a.1
+            1: a field name is expected after `.`
+            > a[
+            2: a value is expected, found the end
+            > a..b
+            1: a field name is expected after `.`
+            > 1.5.2
+            3: a field name is expected after `.`
+            > 1e3
+            0: `1` is followed by `e`; write numbers as 12 or 1.5
+            > 0x1
+            0: `0` is followed by `x`; write numbers as 12 or 1.5
+            > 12abc
+            0: `12` is followed by `a`; write numbers as 12 or 1.5
+            > .5
+            0: a value is expected, found `.`
+            > 9223372036854775808
+            0: 9223372036854775808 is outside the range of 64-bit integers
+            > 1.1234567
+            0: 1.1234567 has more than six decimal places
+            > 1000000000.0
+            0: 1000000000.0 is outside the range of decimals
+            > 'open
+            0: a string is not closed
+            > 'two⏎lines'
+            0: a string ends on the line where it begins
+            > '\x'
+            1: unknown escape; known are \\ \' \" \n \r \t \uXXXX
+            > '\ud800'
+            1: `\u` needs four hexadecimal digits that name a character
+            > '\u12'
+            1: `\u` needs four hexadecimal digits that name a character
+            > a.size()
+            2: `size` is no method; write `size(x)`
+            > a.nope()
+            2: unknown method `nope`; known are contains, startsWith, endsWith, exists, all, filter, map
+            > a.contains()
+            2: `contains` takes one argument
+            > a.contains('x', 'y')
+            2: `contains` takes one argument
+            > contains(a)
+            0: `contains` is a method; write `x.contains(y)`
+            > exists(a)
+            0: `exists` is a method; write `list.exists(v, …)`
+            > nope(1)
+            0: unknown function `nope`; known are size, range, has, min, max, int, string
+            > size()
+            0: `size` takes one argument
+            > size(1, 2)
+            0: `size` takes one argument
+            > range()
+            0: `range` takes one argument or two
+            > min(1)
+            0: `min` takes two arguments
+            > node
+            0: `node` is followed by `.` and the id of a node
+            > node['x']
+            0: `node` is followed by `.` and the id of a node
+            > node.1
+            0: `node` is followed by `.` and the id of a node
+            > in
+            0: a value is expected, found `in`
+            > a in
+            4: a value is expected, found the end
+            > é
+            0: unexpected character 'é'
+            > a # b
+            2: unexpected character '#'
+            > 1 +
+            3: a value is expected, found the end
+            > a)
+            1: unexpected `)`
         "#]],
         |source| Expr::parse(source).map_or_else(|error| format!("{}: {error}", error.offset), |_| "parsed".to_owned()),
     );
@@ -563,6 +563,18 @@ fn bounds_of_the_work() {
     assert_eq!(eval("big"), Ok(big));
     assert_eq!(eval("size(big.list) + size(big.text)"), Ok(Value::Int(400_000 + (1 << 20))));
     assert_eq!(eval("size(range(20000).filter(i, i % 2 == 0))"), Ok(Value::Int(10_000)));
+}
+
+#[test]
+fn a_result_is_not_nested_without_end() {
+    let wrap = Expr::parse("{'prev': prev}").unwrap();
+    let mut names = BTreeMap::from([("prev".to_owned(), Arc::new(Value::Null))]);
+    for _ in 0..64 {
+        let next = wrap.eval(&Values { names: names.clone() }).unwrap();
+        names.insert("prev".to_owned(), Arc::new(next));
+    }
+    let error = wrap.eval(&Values { names }).unwrap_err();
+    assert_eq!(error.to_string(), "the result is nested more than 64 levels deep");
 }
 
 #[test]
@@ -626,72 +638,72 @@ fn types() {
             "{'a': n}",
         ],
         expect![[r#"
-            n + 1
-                int
-            n + half
-                number
-            n / 2
-                int
-            any + 1
-                number
-            any + any
-                any
-            any + 'a'
-                string
-            [any] + []
-                list(any)
-            text + 'a'
-                string
-            [1, 2.5]
-                list(number)
-            [1, 'a']
-                list(any)
-            []
-                list(any)
-            review
-                {by: {name: string}, none: null, notes: list({level: int, path: string}), odd key: int, score: int, verdict: string}
-            review.notes
-                list({level: int, path: string})
-            review.notes[0].level
-                int
-            review['score']
-                int
-            review[text]
-                any
-            node.fix
-                {path: string, status: string, value: {passed: bool}}
-            node.fix.value.passed
-                bool
-            yes ? 1 : 2.5
-                number
-            yes ? 1 : 'a'
-                any
-            review == null
-                bool
-            n == half
-                bool
-            any.x[0].y
-                any
-            ids.map(i, size(i))
-                list(int)
-            review.notes.filter(it, it.level > 1)
-                list({level: int, path: string})
-            ids.exists(n, n == 'a')
-                bool
-            range(n)
-                list(int)
-            min(n, half)
-                number
-            string(review)
-                string
-            int(text)
-                int
-            has(review.by.name)
-                bool
-            'a' in review
-                bool
-            {'a': n}
-                {a: int}
+            > n + 1
+            int
+            > n + half
+            number
+            > n / 2
+            int
+            > any + 1
+            number
+            > any + any
+            any
+            > any + 'a'
+            string
+            > [any] + []
+            list(any)
+            > text + 'a'
+            string
+            > [1, 2.5]
+            list(number)
+            > [1, 'a']
+            list(any)
+            > []
+            list(any)
+            > review
+            {by: {name: string}, none: null, notes: list({level: int, path: string}), odd key: int, score: int, verdict: string}
+            > review.notes
+            list({level: int, path: string})
+            > review.notes[0].level
+            int
+            > review['score']
+            int
+            > review[text]
+            any
+            > node.fix
+            {path: string, status: string, value: {passed: bool}}
+            > node.fix.value.passed
+            bool
+            > yes ? 1 : 2.5
+            number
+            > yes ? 1 : 'a'
+            any
+            > review == null
+            bool
+            > n == half
+            bool
+            > any.x[0].y
+            any
+            > ids.map(i, size(i))
+            list(int)
+            > review.notes.filter(it, it.level > 1)
+            list({level: int, path: string})
+            > ids.exists(n, n == 'a')
+            bool
+            > range(n)
+            list(int)
+            > min(n, half)
+            number
+            > string(review)
+            string
+            > int(text)
+            int
+            > has(review.by.name)
+            bool
+            > 'a' in review
+            bool
+            > {'a': n}
+            {a: int}
         "#]],
         typed,
     );
@@ -737,74 +749,74 @@ fn what_types_refuse() {
             "ids.filter(i, i > 1)",
         ],
         expect![[r#"
-            nope
-                0: unknown name `nope`
-            node.nope.status
-                0: there is no node `nope` here
-            review.scores
-                7: `review` has no field `scores`; hint: did you mean `score`?
-            review.zzz
-                7: `review` has no field `zzz`; hint: known fields are by, none, notes, odd key, score, verdict
-            has(review.verdit)
-                11: `review` has no field `verdit`; hint: did you mean `verdict`?
-            review['verdit']
-                7: `review` has no field `verdit`; hint: did you mean `verdict`?
-            node.fix.state
-                9: `node.fix` has no field `state`; hint: known fields are path, status, value
-            node.fix.value.pased
-                15: `node.fix.value` has no field `pased`; hint: did you mean `passed`?
-            n.x
-                2: `n` is int, which has no field `x`
-            n[0]
-                0: int cannot be indexed
-            ids['a']
-                4: a list is indexed by an int, not string
-            review[1]
-                7: a map is indexed by a string, not int
-            n && yes
-                0: `&&` needs true or false, not int
-            !n
-                1: `!` needs true or false, not int
-            n ? 1 : 2
-                0: `?` needs true or false, not int
-            -text
-                0: `-` needs a number, not string
-            n + text
-                0: `+` needs two numbers, two strings or two lists, not int and string
-            text - text
-                0: `-` needs two numbers, not string and string
-            n < text
-                0: `<` needs two numbers or two strings, not int and string
-            yes < yes
-                0: `<` needs two numbers or two strings, not bool and bool
-            n == text
-                0: `==` compares int with string, which are never equal
-            'a' in text
-                0: `in` looks into lists and maps, not into strings; hint: write `text.contains(part)`
-            n in ids
-                0: a list of string never holds int
-            n in review
-                0: the keys of a map are strings, not int
-            1 in n
-                0: `in` looks into lists and maps, not into int
-            size(n)
-                5: `size` needs a string, a list or a map, not int
-            range(text)
-                6: `range` needs an int, not string
-            min(n, text)
-                7: `min` needs two numbers, not string
-            int(yes)
-                4: `int` needs a number or a string, not bool
-            ids.contains('a')
-                0: `contains` needs a string, not list(string); hint: write `item in list`
-            text.startsWith(n)
-                16: `startsWith` needs a string, not int
-            n.all(i, true)
-                2: `all` needs a list, not int
-            ids.all(i, i)
-                11: `all` needs true or false for each item, not string
-            ids.filter(i, i > 1)
-                14: `>` needs two numbers or two strings, not string and int
+            > nope
+            0: unknown name `nope`
+            > node.nope.status
+            0: there is no node `nope` here
+            > review.scores
+            7: `review` has no field `scores`; hint: did you mean `score`?
+            > review.zzz
+            7: `review` has no field `zzz`; hint: known fields are by, none, notes, odd key, score, verdict
+            > has(review.verdit)
+            11: `review` has no field `verdit`; hint: did you mean `verdict`?
+            > review['verdit']
+            7: `review` has no field `verdit`; hint: did you mean `verdict`?
+            > node.fix.state
+            9: `node.fix` has no field `state`; hint: known fields are path, status, value
+            > node.fix.value.pased
+            15: `node.fix.value` has no field `pased`; hint: did you mean `passed`?
+            > n.x
+            2: `n` is int, which has no field `x`
+            > n[0]
+            0: int cannot be indexed
+            > ids['a']
+            4: a list is indexed by an int, not string
+            > review[1]
+            7: a map is indexed by a string, not int
+            > n && yes
+            0: `&&` needs true or false, not int
+            > !n
+            1: `!` needs true or false, not int
+            > n ? 1 : 2
+            0: `?` needs true or false, not int
+            > -text
+            0: `-` needs a number, not string
+            > n + text
+            0: `+` needs two numbers, two strings or two lists, not int and string
+            > text - text
+            0: `-` needs two numbers, not string and string
+            > n < text
+            0: `<` needs two numbers or two strings, not int and string
+            > yes < yes
+            0: `<` needs two numbers or two strings, not bool and bool
+            > n == text
+            0: `==` compares int with string, which are never equal
+            > 'a' in text
+            0: `in` looks into lists and maps, not into strings; hint: write `text.contains(part)`
+            > n in ids
+            0: a list of string never holds int
+            > n in review
+            0: the keys of a map are strings, not int
+            > 1 in n
+            0: `in` looks into lists and maps, not into int
+            > size(n)
+            5: `size` needs a string, a list or a map, not int
+            > range(text)
+            6: `range` needs an int, not string
+            > min(n, text)
+            7: `min` needs two numbers, not string
+            > int(yes)
+            4: `int` needs a number or a string, not bool
+            > ids.contains('a')
+            0: `contains` needs a string, not list(string); hint: write `item in list`
+            > text.startsWith(n)
+            16: `startsWith` needs a string, not int
+            > n.all(i, true)
+            2: `all` needs a list, not int
+            > ids.all(i, i)
+            11: `all` needs true or false for each item, not string
+            > ids.filter(i, i > 1)
+            14: `>` needs two numbers or two strings, not string and int
         "#]],
         typed,
     );

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::ast::{Ast, AstKind, Each, EachKind, Function, Operator};
 use super::number;
 use super::{EvalError, Parsed, Reference, Scope, path_text};
-use crate::limits::FAN_OUT_MAX;
+use crate::limits::{DEPTH_MAX, FAN_OUT_MAX};
 use crate::value::Value;
 
 /// Most work of one evaluation. One unit is about one scalar looked at, or sixteen bytes of text.
@@ -33,7 +33,12 @@ pub(super) fn eval(parsed: &Parsed, scope: &dyn Scope) -> Result<Value, EvalErro
         built: Cell::new(0),
     };
     let value = evaluator.of(&parsed.root, None)?;
-    evaluator.owned(value)
+    let value = evaluator.owned(value)?;
+    // A loop whose expression wraps what the last iteration gave would else nest without end.
+    if value.depth() > DEPTH_MAX {
+        return error(format!("the result is nested more than {DEPTH_MAX} levels deep"));
+    }
+    Ok(value)
 }
 
 struct Evaluator<'a> {
