@@ -259,15 +259,19 @@ impl Reader<'_> {
 
     fn normal_list(&mut self, name: &str, item: &FieldType, min: usize, value: &Spanned) -> Option<Spanned> {
         let SpannedValue::List(items) = &value.value else {
-            let found = self.wrong_type(name, "a list", value);
-            return found;
+            return self.wrong_type(name, "a list", value);
         };
         if items.len() < min {
             self.report.error(codes::TOO_FEW, &value.span, format!("`{name}` needs at least {min} item"));
             return None;
         }
-        let normal: Vec<Spanned> = items.iter().filter_map(|value| self.normal(name, item, value)).collect();
-        (normal.len() == items.len()).then(|| Spanned { value: SpannedValue::List(normal), span: value.span.clone() })
+        let normal: Vec<Spanned> = items
+            .iter()
+            .enumerate()
+            .filter_map(|(position, value)| self.normal(&format!("{name}[{position}]"), item, value))
+            .collect();
+        (normal.len() == items.len())
+            .then(|| Spanned { value: SpannedValue::List(normal), span: value.span.clone() })
     }
 
     /// A map whose keys are names that expressions and templates use.

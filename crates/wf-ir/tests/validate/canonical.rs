@@ -72,7 +72,7 @@ fn the_deepest_workflow_reads_back() {
 fn what_is_not_canonical_is_refused() {
     let check = |text: &str, expected: Expect| {
         let error = Workflow::from_canonical(text).map(|workflow| workflow.hash()).unwrap_err();
-        assert_eq!(matches!(error, CanonicalError::Json(_)), !text.starts_with("{}"));
+        assert_eq!(matches!(error, CanonicalError::Json(_)), text != "{}");
         expected.assert_eq(&error.to_string());
     };
     check("", expect!["a stored definition is not readable: EOF while parsing a value at line 1 column 0"]);

@@ -127,7 +127,7 @@ fn a_child_waits_for_what_something_below_it_needs() {
 #[test]
 fn needs_are_declared_and_implied() {
     let workflow = workflow_of(
-        r#"{ask: a, prompt: "x"}, {ask: b, prompt: "x"}, {ask: c, prompt: "x"}, {ask: d, prompt: "x"},
+        r#"{ask: a, prompt: "x"}, {ask: b, prompt: "y"}, {ask: c, prompt: "x"}, {ask: d, prompt: "x"},
         {ask: e, prompt: "{{ a }} {{ v }} {{ node.d.status }}", vars: {v: "b"}, needs: [c], after: [d]},
         {loop_until: l, until: "i == 'x' && a == 'y'", max_iterations: 2, children: [{ask: i, prompt: "x"}]},
         {tournament: t, candidates: [a, b], judge: {prompt: "{{ first }} {{ second }} {{ c }}"}}"#,
@@ -285,12 +285,12 @@ fn types_of_control_nodes() {
         {expand: e, over: "s.matches", max_children: 9, children: [
             {ask: i, prompt: "{{ e.item.path }} {{ e.index }}", output: {type: object, properties: {n: {type: integer}}}}
         ]},
-        {reduce: all, inputs: e, how: concat}, {reduce: one, inputs: e, how: vote, by: "value.n"},
+        {reduce: every, inputs: e, how: concat}, {reduce: one, inputs: e, how: vote, by: "value.n"},
         {reduce: best, inputs: e, how: best, by: "value.n"},
         {pareto: front, candidates: e, objectives: [{by: "value.n"}]},
         {tournament: t, candidates: e, by: "value.n", require: "value.n > 1 && status == 'succeeded'"},
         {teacher_review: review, of: [e]},
-        {cond: c, condition: "all[0].n > 1 && one.votes > 1 && best.n > 2 && front[0].value.n > 1 && t.value.n > 1",
+        {cond: c, condition: "every[0].n > 1 && one.votes > 1 && best.n > 2 && front[0].value.n > 1 && t.value.n > 1",
             then: [{ask: yes, prompt: "{{ review.candidates[0].title }}"}]}"#,
         expect![[r#"
             5:18: WF0113 `all` cannot be an id: expressions and templates understand it already
