@@ -74,7 +74,8 @@ workflow(
                   "ok" <13:64-13:103>
                 additionalProperties <13:64-13:103>: false <13:64-13:103>
               role <13:107-13:112>: "coder" <13:107-13:112>
-    "#]].assert_eq(&places(&draft));
+    "#]]
+    .assert_eq(&places(&draft));
 }
 
 #[test]
@@ -156,133 +157,233 @@ fn none_is_as_if_not_given_but_where_it_is_a_value() {
 
 #[test]
 fn numbers_are_integers_or_decimals() {
-    check_in_workflow("a = 1, b = -7, c = 0.5, d = 1.0, e = 1e3, f = 9223372036854775807, g = True", expect![[r#"
-        {workflow: "w", a: 1, b: -7, c: 0.5, d: 1.0, e: 1000.0, f: 9223372036854775807, g: true}
-    "#]]);
-    check_in_workflow("a = 9223372036854775808", expect![[r#"
-        main.star:1:19: WF0206 an integer is outside the range of 64 bits
-    "#]]);
-    check_in_workflow("a = [1, 1 << 10000]", expect![[r#"
-        main.star:1:23: WF0206 an integer is outside the range of 64 bits
-    "#]]);
-    check_in_workflow("a = {'x': 1e300}", expect![[r#"
-        main.star:1:25: WF0206 the number 1000000000000000000000000000000000000000… is outside the range of 64-bit integers and of decimals with six places
-    "#]]);
-    check_in_workflow("a = float('nan')", expect![[r#"
-        main.star:1:19: WF0206 the number NaN is outside the range of 64-bit integers and of decimals with six places
-    "#]]);
-    check_in_workflow("a = float('-inf')", expect![[r#"
-        main.star:1:19: WF0206 the number -inf is outside the range of 64-bit integers and of decimals with six places
-    "#]]);
+    check_in_workflow(
+        "a = 1, b = -7, c = 0.5, d = 1.0, e = 1e3, f = 9223372036854775807, g = True",
+        expect![[r#"
+            {workflow: "w", a: 1, b: -7, c: 0.5, d: 1.0, e: 1000.0, f: 9223372036854775807, g: true}
+        "#]],
+    );
+    check_in_workflow(
+        "a = 9223372036854775808",
+        expect![[r#"
+            main.star:1:19: WF0206 an integer is outside the range of 64 bits
+        "#]],
+    );
+    check_in_workflow(
+        "a = [1, 1 << 10000]",
+        expect![[r#"
+            main.star:1:23: WF0206 an integer is outside the range of 64 bits
+        "#]],
+    );
+    check_in_workflow(
+        "a = {'x': 1e300}",
+        expect![[r#"
+            main.star:1:25: WF0206 the number 1000000000000000000000000000000000000000… is outside the range of 64-bit integers and of decimals with six places
+        "#]],
+    );
+    check_in_workflow(
+        "a = float('nan')",
+        expect![[r#"
+            main.star:1:19: WF0206 the number NaN is outside the range of 64-bit integers and of decimals with six places
+        "#]],
+    );
+    check_in_workflow(
+        "a = float('-inf')",
+        expect![[r#"
+            main.star:1:19: WF0206 the number -inf is outside the range of 64-bit integers and of decimals with six places
+        "#]],
+    );
 }
 
 #[test]
 fn lists_tuples_and_ranges_are_lists() {
-    check_in_workflow("a = (1, 'x'), b = range(3), c = [x for x in range(2)], d = {'k': ()}", expect![[r#"
-        {workflow: "w", a: [1, "x"], b: [0, 1, 2], c: [0, 1], d: {k: []}}
-    "#]]);
+    check_in_workflow(
+        "a = (1, 'x'), b = range(3), c = [x for x in range(2)], d = {'k': ()}",
+        expect![[r#"
+            {workflow: "w", a: [1, "x"], b: [0, 1, 2], c: [0, 1], d: {k: []}}
+        "#]],
+    );
 }
 
 #[test]
 fn what_is_no_value_is_refused_where_it_stands() {
-    check_in_workflow("a = len", expect![[r#"
-        main.star:1:19: WF0212 a value of type function cannot be part of a workflow
-          hint: call the function instead of naming it
-    "#]]);
-    check_in_workflow("\n  children = [ask]", expect![[r#"
-        main.star:2:15: WF0212 a value of type native_function cannot be part of a workflow
-          hint: ask is a function: call it
-    "#]]);
-    check_in_workflow("a = {'x': [lambda: 1]}", expect![[r#"
-        main.star:1:26: WF0212 a value of type function cannot be part of a workflow
-          hint: call the function instead of naming it
-    "#]]);
-    check_in_workflow("a = {1: 2}", expect![[r#"
-        main.star:1:20: WF0212 the key 1 is not text
-          hint: the keys of every map in a workflow are text
-    "#]]);
-    check_in_workflow("a = b'bytes'", expect![[r#"
-        main.star:1:19: WF0212 a value of type bytes cannot be part of a workflow
-    "#]]);
-    check("x = []\nx.append(x)\nworkflow('w', a = x)", expect![[r#"
-        main.star:3:19: WF0205 values are nested more than 192 deep
-    "#]]);
+    check_in_workflow(
+        "a = len",
+        expect![[r#"
+            main.star:1:19: WF0212 a value of type function cannot be part of a workflow
+              hint: call the function instead of naming it
+        "#]],
+    );
+    check_in_workflow(
+        "\n  children = [ask]",
+        expect![[r#"
+            main.star:2:15: WF0212 a value of type native_function cannot be part of a workflow
+              hint: ask is a function: call it
+        "#]],
+    );
+    check_in_workflow(
+        "a = {'x': [lambda: 1]}",
+        expect![[r#"
+            main.star:1:26: WF0212 a value of type function cannot be part of a workflow
+              hint: call the function instead of naming it
+        "#]],
+    );
+    check_in_workflow(
+        "a = {1: 2}",
+        expect![[r#"
+            main.star:1:20: WF0212 the key 1 is not text
+              hint: the keys of every map in a workflow are text
+        "#]],
+    );
+    check_in_workflow(
+        "a = b'bytes'",
+        expect![[r#"
+            main.star:1:19: WF0212 a value of type bytes cannot be part of a workflow
+        "#]],
+    );
+    check(
+        "x = []\nx.append(x)\nworkflow('w', a = x)",
+        expect![[r#"
+            main.star:3:19: WF0205 values are nested more than 192 deep
+        "#]],
+    );
 }
 
 #[test]
 fn wrong_calls() {
-    check("ask()", expect![[r#"
-        main.star:1:1: WF0211 ask needs an id: ask("its_id", …)
-    "#]]);
-    check("ask(3)", expect![[r#"
-        main.star:1:5: WF0211 the id of ask is a int, not text
-    "#]]);
-    check("ask('a', 'b')", expect![[r#"
-        main.star:1:1: WF0211 only the first argument of ask may stand without its name
-    "#]]);
-    check("ask('a', id = 'b')", expect![[r#"
-        main.star:1:1: WF0211 ask is given "id" twice
-    "#]]);
-    check("ask(prompt = 'b')", expect![[r#"
-        main.star:1:1: WF0211 ask needs an id: ask("its_id", …)
-    "#]]);
-    check("budget(3)", expect![[r#"
-        main.star:1:1: WF0211 the arguments of budget need their names
-    "#]]);
-    check("schema.string('x')", expect![[r#"
-        main.star:1:1: WF0211 the arguments of schema.string need their names
-    "#]]);
-    check("schema.object([])", expect![[r#"
-        main.star:1:15: WF0211 the properties of an object are a map from names to schemas, not a list
-    "#]]);
-    check("workflow()", expect![[r#"
-        main.star:1:1: WF0211 workflow needs a name: workflow("its_name", …)
-    "#]]);
-    check("file()", expect![[r#"
-        main.star:1:1: WF0211 file needs a path: file("prompts/patch.md")
-    "#]]);
-    check("file('a', mode = 'r')", expect![[r#"
-        main.star:1:1: WF0211 file has no argument "mode"
-    "#]]);
-    check("file(1)", expect![[r#"
-        main.star:1:6: WF0211 the path of a file is text, not a int
-    "#]]);
-    check("ask('a', prompt = 'x', prompt = 'y')", expect![[r#"
-        main.star:1:24: WF0202 repeated named argument
-    "#]]);
-    check("ask('a', **{'id': 'b'})", expect![[r#"
-        main.star:1:1: WF0211 ask is given "id" twice
-    "#]]);
+    check(
+        "ask()",
+        expect![[r#"
+            main.star:1:1: WF0211 ask needs an id: ask("its_id", …)
+        "#]],
+    );
+    check(
+        "ask(3)",
+        expect![[r#"
+            main.star:1:5: WF0211 the id of ask is of type int, not text
+        "#]],
+    );
+    check(
+        "ask('a', 'b')",
+        expect![[r#"
+            main.star:1:1: WF0211 only the first argument of ask may stand without its name
+        "#]],
+    );
+    check(
+        "ask('a', id = 'b')",
+        expect![[r#"
+            main.star:1:1: WF0211 ask is given "id" twice
+        "#]],
+    );
+    check(
+        "ask(prompt = 'b')",
+        expect![[r#"
+            main.star:1:1: WF0211 ask needs an id: ask("its_id", …)
+        "#]],
+    );
+    check(
+        "budget(3)",
+        expect![[r#"
+            main.star:1:1: WF0211 the arguments of budget need their names
+        "#]],
+    );
+    check(
+        "schema.string('x')",
+        expect![[r#"
+            main.star:1:1: WF0211 the arguments of schema.string need their names
+        "#]],
+    );
+    check(
+        "schema.object([])",
+        expect![[r#"
+            main.star:1:15: WF0211 the properties of an object are of type list, not a map from names to schemas
+        "#]],
+    );
+    check(
+        "workflow()",
+        expect![[r#"
+            main.star:1:1: WF0211 workflow needs a name: workflow("its_name", …)
+        "#]],
+    );
+    check(
+        "file()",
+        expect![[r#"
+            main.star:1:1: WF0211 file needs a path: file("prompts/patch.md")
+        "#]],
+    );
+    check(
+        "file('a', mode = 'r')",
+        expect![[r#"
+            main.star:1:1: WF0211 file has no argument "mode"
+        "#]],
+    );
+    check(
+        "file(1)",
+        expect![[r#"
+            main.star:1:6: WF0211 the path of a file is of type int, not text
+        "#]],
+    );
+    check(
+        "ask('a', prompt = 'x', prompt = 'y')",
+        expect![[r#"
+            main.star:1:24: WF0202 repeated named argument
+        "#]],
+    );
+    check(
+        "ask('a', **{'id': 'b'})",
+        expect![[r#"
+            main.star:1:1: WF0211 ask is given "id" twice
+        "#]],
+    );
 }
 
 #[test]
 fn unknown_fields_pass_to_validation() {
-    check_in_workflow("children = [ask('a', promt = 'x', **{'Odd key': 1})]", expect![[r#"
-        {workflow: "w", children: [{ask: "a", promt: "x", Odd key: 1}]}
-    "#]]);
-    check("workflow(name = 'w', children = [ask(prompt = 'x', id = 'a')])", expect![[r#"
-        {workflow: "w", children: [{ask: "a", prompt: "x"}]}
-    "#]]);
+    check_in_workflow(
+        "children = [ask('a', promt = 'x', **{'Odd key': 1})]",
+        expect![[r#"
+            {workflow: "w", children: [{ask: "a", promt: "x", Odd key: 1}]}
+        "#]],
+    );
+    check(
+        "workflow(name = 'w', children = [ask(prompt = 'x', id = 'a')])",
+        expect![[r#"
+            {workflow: "w", children: [{ask: "a", prompt: "x"}]}
+        "#]],
+    );
 }
 
 #[test]
 fn exactly_one_workflow() {
-    check("x = 1", expect![[r#"
-        main.star:1:1: WF0207 the file calls no workflow(…)
-          hint: end it with workflow("its_name", children = […])
-    "#]]);
-    check("", expect![[r#"
-        main.star:1:1: WF0207 the file calls no workflow(…)
-          hint: end it with workflow("its_name", children = […])
-    "#]]);
-    check("workflow('a')\nworkflow('b')", expect![[r#"
-        main.star:2:1: WF0208 workflow is called a second time
-          hint: a workflow is called once, in the file that is run; functions for it may live in other files
-    "#]]);
-    check_with("load('lib.star', 'x')\nworkflow('a')", &[("lib.star", "x = 1\nworkflow('b')")], expect![[r#"
-        lib.star:2:1: WF0208 workflow is called in a file that is only loaded
-          hint: a workflow is called once, in the file that is run; functions for it may live in other files
-    "#]]);
+    check(
+        "x = 1",
+        expect![[r#"
+            main.star:1:1: WF0207 the file calls no workflow(…)
+              hint: end it with workflow("its_name", children = […])
+        "#]],
+    );
+    check(
+        "",
+        expect![[r#"
+            main.star:1:1: WF0207 the file calls no workflow(…)
+              hint: end it with workflow("its_name", children = […])
+        "#]],
+    );
+    check(
+        "workflow('a')\nworkflow('b')",
+        expect![[r#"
+            main.star:2:1: WF0208 workflow is called a second time
+              hint: a workflow is called once, in the file that is run; functions for it may live in other files
+        "#]],
+    );
+    check_with(
+        "load('lib.star', 'x')\nworkflow('a')",
+        &[("lib.star", "x = 1\nworkflow('b')")],
+        expect![[r#"
+            lib.star:2:1: WF0208 workflow is called in a file that is only loaded
+              hint: a workflow is called once, in the file that is run; functions for it may live in other files
+        "#]],
+    );
 }
 
 #[test]
@@ -311,22 +412,35 @@ fn places_of_what_a_loaded_file_makes_are_in_that_file() {
             map <lib/nodes.star 2:10-2:35>
               wait <lib/nodes.star 2:10-2:14>: "p" <lib/nodes.star 2:15-2:17>
               duration <lib/nodes.star 2:19-2:27>: "1s" <lib/nodes.star 2:30-2:34>
-    "#]].assert_eq(&places(&draft));
+    "#]]
+    .assert_eq(&places(&draft));
 }
 
 #[test]
 fn files_are_texts() {
     let files = [("prompts/fix.md", "Fix {{ path }}.\n")];
-    check_with("workflow('w', children = [ask('a', prompt = file('prompts/fix.md') + 'Now.')])", &files, expect![[r#"
-        {workflow: "w", children: [{ask: "a", prompt: "Fix {{ path }}.\nNow."}]}
-    "#]]);
-    check_with("workflow('w', children = [ask('a', prompt = {'file': 'prompts/fix.md'})])", &files, expect![[r#"
-        {workflow: "w", children: [{ask: "a", prompt: "Fix {{ path }}.\n"}]}
-    "#]]);
-    check_with("workflow('w', children = [ask('a', prompt = file('prompts/other.md'))])", &files, expect![[r#"
-        main.star:1:50: WF0214 the file "prompts/other.md" cannot be used: it does not exist
-          hint: paths are relative to the directory of the workflow's source
-    "#]]);
+    check_with(
+        "workflow('w', children = [ask('a', prompt = file('prompts/fix.md') + 'Now.')])",
+        &files,
+        expect![[r#"
+            {workflow: "w", children: [{ask: "a", prompt: "Fix {{ path }}.\nNow."}]}
+        "#]],
+    );
+    check_with(
+        "workflow('w', children = [ask('a', prompt = {'file': 'prompts/fix.md'})])",
+        &files,
+        expect![[r#"
+            {workflow: "w", children: [{ask: "a", prompt: "Fix {{ path }}.\n"}]}
+        "#]],
+    );
+    check_with(
+        "workflow('w', children = [ask('a', prompt = file('prompts/other.md'))])",
+        &files,
+        expect![[r#"
+            main.star:1:50: WF0214 the file "prompts/other.md" cannot be used: it does not exist
+              hint: paths are relative to the directory of the workflow's source
+        "#]],
+    );
     for path in ["../secret", "/etc/passwd", "a/../../b", "", "./a"] {
         let found = compiled(Spelling::Starlark, &format!("x = file({path:?})"), &[]).unwrap_err();
         assert_eq!((found.len(), found[0].code), (1, "WF0213"), "{path}");
@@ -337,9 +451,13 @@ fn files_are_texts() {
 
 #[test]
 fn loads() {
-    check_with("load('a.star', 'x')", &[("a.star", "load('main.star', 'y')\nx = 1")], expect![[r#"
-        a.star:1:6: WF0215 files load each other: main.star -> a.star -> main.star
-    "#]]);
+    check_with(
+        "load('a.star', 'x')",
+        &[("a.star", "load('main.star', 'y')\nx = 1")],
+        expect![[r#"
+            a.star:1:6: WF0215 files load each other: main.star -> a.star -> main.star
+        "#]],
+    );
     check_with(
         "load('a.star', 'x')",
         &[("a.star", "load('b.star', 'y')\nx = 1"), ("b.star", "\nload('a.star', 'x')\ny = 1")],
@@ -347,116 +465,219 @@ fn loads() {
             b.star:2:6: WF0215 files load each other: main.star -> a.star -> b.star -> a.star
         "#]],
     );
-    check("\nload('gone.star', 'x')", expect![[r#"
-        main.star:2:6: WF0214 the file "gone.star" cannot be used: it does not exist
-          hint: paths are relative to the directory of the workflow's source
-    "#]]);
-    check_with("load('a.star', 'z')", &[("a.star", "x = 1")], expect![[r#"
-        main.star:1:16: WF0209 module has no symbol `z`, did you mean `x`?
-    "#]]);
-    check_with("load('a.star', 'x')", &[("a.star", "x = (")], expect![[r#"
-        a.star:1:5: WF0202 unexpected new line, expected expression
-    "#]]);
-    check_with("load('a.star', 'x')", &[("a.star", "x = 1 // 0")], expect![[r#"
-        a.star:1:5: WF0209 floor division by zero: 1 // 0
-    "#]]);
-    check_with("load('a.star', 'x')\nx.append(1)", &[("a.star", "x = []")], expect![[r#"
-        main.star:2:1: WF0209 immutable
-    "#]]);
+    check(
+        "\nload('gone.star', 'x')",
+        expect![[r#"
+            main.star:2:6: WF0214 the file "gone.star" cannot be used: it does not exist
+              hint: paths are relative to the directory of the workflow's source
+        "#]],
+    );
+    check_with(
+        "load('a.star', 'z')",
+        &[("a.star", "x = 1")],
+        expect![[r#"
+            main.star:1:16: WF0209 module has no symbol `z`, did you mean `x`?
+        "#]],
+    );
+    check_with(
+        "load('a.star', 'x')",
+        &[("a.star", "x = (")],
+        expect![[r#"
+            a.star:1:5: WF0202 unexpected new line, expected expression
+        "#]],
+    );
+    check_with(
+        "load('a.star', 'x')",
+        &[("a.star", "x = 1 // 0")],
+        expect![[r#"
+            a.star:1:5: WF0209 floor division by zero: 1 // 0
+        "#]],
+    );
+    check_with(
+        "load('a.star', 'x')\nx.append(1)",
+        &[("a.star", "x = []")],
+        expect![[r#"
+            main.star:2:1: WF0209 immutable
+              hint: what a loaded file made cannot be changed; copy it first, with list(…) or dict(…)
+        "#]],
+    );
     // What a file loaded is not its own to hand on.
-    check_with("load('a.star', 'y')", &[("a.star", "load('b.star', 'y')\nx = 1"), ("b.star", "y = 1")], expect![[r#"
-        main.star:1:16: WF0209 module symbol `y` is not exported
-    "#]]);
+    check_with(
+        "load('a.star', 'y')",
+        &[("a.star", "load('b.star', 'y')\nx = 1"), ("b.star", "y = 1")],
+        expect![[r#"
+            main.star:1:16: WF0209 module symbol `y` is not exported
+        "#]],
+    );
 }
 
 #[test]
 fn syntax_errors_have_their_place() {
-    check("x = = 1", expect![[r#"
-        main.star:1:5: WF0202 unexpected symbol '=', expected expression
-    "#]]);
-    check("workflow('w',\n  children = [\n\n", expect![[r#"
-        main.star:2:14: WF0202 unexpected new line, expected expression
-    "#]]);
-    check("x = 'abc", expect![[r#"
-        main.star:1:5: WF0202 unfinished string literal
-    "#]]);
-    check("def f(:\n  pass", expect![[r#"
-        main.star:1:7: WF0202 unexpected symbol ':', expected identifier
-    "#]]);
-    check("if True:\nx = 1", expect![[r#"
-        main.star:2:1: WF0202 unexpected identifier 'x', expected new indentation block
-    "#]]);
-    check("ask('a', from = 1)", expect![[r#"
-        main.star:1:10: WF0202 cannot use reserved keyword `from`
-    "#]]);
-    check("import os", expect![[r#"
-        main.star:1:1: WF0202 cannot use reserved keyword `import`
-    "#]]);
-    check("while True: pass", expect![[r#"
-        main.star:1:1: WF0202 cannot use reserved keyword `while`
-    "#]]);
-    check("class A: pass", expect![[r#"
-        main.star:1:1: WF0202 cannot use reserved keyword `class`
-    "#]]);
-    check("async def f(): pass", expect![[r#"
-        main.star:1:1: WF0202 cannot use reserved keyword `async`
-    "#]]);
-    check("def f(x: int): pass", expect![[r#"
-        main.star:1:10: WF0202 type annotations are not allowed in this dialect
-    "#]]);
-    check("\tx = 1", expect![[r#"
-        main.star:1:6: WF0202 tabs are not allowed
-    "#]]);
-    check("x = 1; return x", expect![[r#"
-        main.star:1:8: WF0202 `return` cannot be used outside of a `def` function
-    "#]]);
+    check(
+        "x = = 1",
+        expect![[r#"
+            main.star:1:5: WF0202 unexpected symbol '=', expected expression
+        "#]],
+    );
+    check(
+        "workflow('w',\n  children = [\n\n",
+        expect![[r#"
+            main.star:2:14: WF0202 unexpected new line, expected expression
+        "#]],
+    );
+    check(
+        "x = 'abc",
+        expect![[r#"
+            main.star:1:5: WF0202 unfinished string literal
+        "#]],
+    );
+    check(
+        "def f(:\n  pass",
+        expect![[r#"
+            main.star:1:7: WF0202 unexpected symbol ':', expected identifier
+        "#]],
+    );
+    check(
+        "if True:\nx = 1",
+        expect![[r#"
+            main.star:2:1: WF0202 unexpected identifier 'x', expected new indentation block
+        "#]],
+    );
+    check(
+        "ask('a', from = 1)",
+        expect![[r#"
+            main.star:1:10: WF0202 cannot use reserved keyword `from`
+        "#]],
+    );
+    check(
+        "import os",
+        expect![[r#"
+            main.star:1:1: WF0202 cannot use reserved keyword `import`
+        "#]],
+    );
+    check(
+        "while True: pass",
+        expect![[r#"
+            main.star:1:1: WF0202 cannot use reserved keyword `while`
+        "#]],
+    );
+    check(
+        "class A: pass",
+        expect![[r#"
+            main.star:1:1: WF0202 cannot use reserved keyword `class`
+        "#]],
+    );
+    check(
+        "async def f(): pass",
+        expect![[r#"
+            main.star:1:1: WF0202 cannot use reserved keyword `async`
+        "#]],
+    );
+    check(
+        "def f(x: int): pass",
+        expect![[r#"
+            main.star:1:10: WF0202 type annotations are not allowed in this dialect
+        "#]],
+    );
+    check(
+        "\tx = 1",
+        expect![[r#"
+            main.star:1:1: WF0202 tabs are not allowed
+        "#]],
+    );
+    check(
+        "x = 1; return x",
+        expect![[r#"
+            main.star:1:8: WF0202 `return` cannot be used outside of a `def` function
+        "#]],
+    );
 }
 
 #[test]
 fn runtime_errors_have_their_place() {
-    check("x = 1\ny = x + 'a'", expect![[r#"
-        main.star:2:5: WF0209 operation `+` not supported for types `int` and `string`
-    "#]]);
-    check("x = nope", expect![[r#"
-        main.star:1:5: WF0209 variable `nope` not found, did you mean `None`?
-    "#]]);
-    check("def f(x):\n  return x // 0\n\ny = f(1)", expect![[r#"
-        main.star:2:10: WF0209 floor division by zero: 1 // 0
-          hint: called at main.star:4:5
-    "#]]);
-    check("fail('no luck.')", expect![[r#"
-        main.star:1:1: WF0210 no luck
-    "#]]);
-    check("def must(x):\n  if not x:\n    fail('x is needed, not', x)\n\n\nmust(0)", expect![[r#"
-        main.star:3:5: WF0210 x is needed, not 0
-          hint: called at main.star:6:1
-    "#]]);
-    check("workflow('w', {}['x'])", expect![[r#"
-        main.star:1:15: WF0209 key `"x"` was not found
-    "#]]);
-    check("ask('a').prompt", expect![[r#"
-        main.star:1:1: WF0209 object of type `node` has no attribute `prompt`
-    "#]]);
-    check("open('/etc/passwd')", expect![[r#"
-        main.star:1:1: WF0209 variable `open` not found, did you mean `len`?
-    "#]]);
+    check(
+        "x = 1\ny = x + 'a'",
+        expect![[r#"
+            main.star:2:5: WF0209 operation `+` not supported for types `int` and `string`
+        "#]],
+    );
+    check(
+        "x = nope",
+        expect![[r#"
+            main.star:1:5: WF0209 variable `nope` not found, did you mean `None`?
+        "#]],
+    );
+    check(
+        "def f(x):\n  return x // 0\n\ny = f(1)",
+        expect![[r#"
+            main.star:2:10: WF0209 floor division by zero: 1 // 0
+              hint: called at main.star:4:5
+        "#]],
+    );
+    check(
+        "fail('no luck.')",
+        expect![[r#"
+            main.star:1:1: WF0210 no luck
+        "#]],
+    );
+    check(
+        "def must(x):\n  if not x:\n    fail('x is needed, not', x)\n\n\nmust(0)",
+        expect![[r#"
+            main.star:3:5: WF0210 x is needed, not 0
+              hint: called at main.star:6:1
+        "#]],
+    );
+    check(
+        "workflow('w', {}['x'])",
+        expect![[r#"
+            main.star:1:15: WF0209 key `"x"` was not found
+        "#]],
+    );
+    check(
+        "ask('a').prompt",
+        expect![[r#"
+            main.star:1:1: WF0209 object of type `node` has no attribute `prompt`
+        "#]],
+    );
+    check(
+        "test = test('t', argv = ['true'])",
+        expect![[r#"
+            main.star:1:8: WF0209 local variable `test` referenced before assignment
+              hint: a variable hides the function of the same name in the whole file; give it another name
+        "#]],
+    );
+    check(
+        "open('/etc/passwd')",
+        expect![[r#"
+            main.star:1:1: WF0209 variable `open` not found, did you mean `len`?
+        "#]],
+    );
 }
 
 #[test]
 fn format_strings_are_refused() {
-    check("x = 'a'\ny = f'{x}'", expect![[r#"
-        main.star:2:5: WF0219 f-strings are not part of this language: they would eat the braces of templates
-          hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
-    "#]]);
-    check("y = 'x {}'.format(1)\nz = 'y'.format()", expect![[r#"
-        main.star:1:12: WF0219 `.format` is not part of this language: it would eat the braces of templates
-          hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
-        main.star:2:9: WF0219 `.format` is not part of this language: it would eat the braces of templates
-          hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
-    "#]]);
-    check("workflow('w', a = '{{ x }} %s {}' % 'y')", expect![[r#"
-        {workflow: "w", a: "{{ x }} y {}"}
-    "#]]);
+    check(
+        "x = 'a'\ny = f'{x}'",
+        expect![[r#"
+            main.star:2:5: WF0219 f-strings are not part of this language: they would eat the braces of templates
+              hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
+        "#]],
+    );
+    check(
+        "y = 'x {}'.format(1)\nz = 'y'.format()",
+        expect![[r#"
+            main.star:1:12: WF0219 `.format` is not part of this language: it would eat the braces of templates
+              hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
+            main.star:2:9: WF0219 `.format` is not part of this language: it would eat the braces of templates
+              hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
+        "#]],
+    );
+    check(
+        "workflow('w', a = '{{ x }} %s {}' % 'y')",
+        expect![[r#"
+            {workflow: "w", a: "{{ x }} y {}"}
+        "#]],
+    );
 }
 
 #[test]
@@ -471,7 +692,10 @@ fn top_level_loops_and_conditions() {
 
 #[test]
 fn a_byte_order_mark_is_no_part_of_the_source() {
-    check("\u{feff}workflow('w')", expect![[r#"
-        {workflow: "w"}
-    "#]]);
+    check(
+        "\u{feff}workflow('w')",
+        expect![[r#"
+            {workflow: "w"}
+        "#]],
+    );
 }
