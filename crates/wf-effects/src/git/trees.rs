@@ -465,7 +465,8 @@ impl Inner {
         let lock = WorktreesLock::take(git, self.repository.common_dir()).await?;
         let place = self.repository.place();
         let call = Call::new(["worktree", "add", "-q", "--detach", "--no-checkout"]).arg(&tree.dir).arg(commit);
-        git.run(call.config(self.repository.drivers_off(&place).await?).at(place)).await?;
+        let call = call.config(self.repository.drivers_off(&place).await?).at(place);
+        git.run(call.holding(lock.handle()?)).await?;
         drop(lock);
         if !tree.has_admin()? || tree.pointer() != Pointer::AsWritten {
             return Err(GitError::tampered(&tree.dir.join(".git"), "git did not make the entry that it was to make"));
