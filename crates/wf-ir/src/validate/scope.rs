@@ -4,7 +4,7 @@
 //! that run in order only earlier nodes are there; in a `parallel` all siblings are, as long as nothing waits for
 //! itself. The id of an enclosing `expand` is the current element.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codes;
 use crate::diagnostic::Diagnostic;
@@ -12,7 +12,7 @@ use crate::draft::Span;
 use crate::fields::KindTag;
 
 use super::normal::{RawWorkflow, shown};
-use super::report::{did_you_mean, nearest};
+use super::report::nearest;
 
 /// What a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +80,12 @@ pub(super) struct Scopes<'w> {
     raw: &'w RawWorkflow,
     lists: BTreeMap<Option<usize>, BTreeMap<&'w str, usize>>,
     anywhere: BTreeMap<&'w str, usize>,
-    inputs: BTreeMap<&'w str, bool>,
+    inputs: BTreeSet<&'w str>,
 }
 
 impl<'w> Scopes<'w> {
-    /// Of a workflow; `inputs` says of each declared input whether it is sensitive.
-    pub(super) fn new(raw: &'w RawWorkflow, inputs: BTreeMap<&'w str, bool>) -> Self {
+    /// Of a workflow with these inputs.
+    pub(super) fn new(raw: &'w RawWorkflow, inputs: BTreeSet<&'w str>) -> Self {
         let mut lists: BTreeMap<Option<usize>, BTreeMap<&'w str, usize>> = BTreeMap::new();
         let mut anywhere = BTreeMap::new();
         for (ix, node) in raw.nodes.iter().enumerate().filter(|(_, node)| !node.inner && !node.id.is_empty()) {
@@ -93,16 +93,6 @@ impl<'w> Scopes<'w> {
             anywhere.entry(node.id.as_str()).or_insert(ix);
         }
         Self { raw, lists, anywhere, inputs }
-    }
-
-    /// Whether an input is declared, and then whether it is sensitive.
-    pub(super) fn input(&self, name: &str) -> Option<bool> {
-        self.inputs.get(name).copied()
-    }
-
-    /// The names of the inputs.
-    pub(super) fn input_names(&self) -> impl Iterator<Item = &str> {
-        self.inputs.keys().copied()
     }
 
     /// The sibling with this id under `parent`.
@@ -135,8 +125,10 @@ impl<'w> Scopes<'w> {
         match self.find(place, name) {
             Found::Node(ix) => Ok(Meaning::Node(ix)),
             Found::Element(ix) => Ok(Meaning::Element(ix)),
-            Found::Itself => Err(Diagnostic::error(codes::CYCLE, span, format!("cycle: {name} -> {name}"))
-                .with_hint("a node cannot read its own result".to_owned())),
+            Found::Itself => {
+                Err(Diagnostic::error(codes::CYCLE, span, format!("cycle: {name} -> {name}"))
+                    .with_hint("a node cannot read its own result".to_owned()))
+            }
             Found::Enclosing(ix) => {
                 let message = format!("`{name}` encloses this place, so its result is not there yet");
                 let hint = match self.raw.nodes[ix].tag {
@@ -230,7 +222,7 @@ impl<'w> Scopes<'w> {
     }
 
     fn unknown(&self, place: Place, name: &str, span: &Span) -> Diagnostic {
-        let hint = if self.inputs.contains_key(name) {
+        let hint = if self.inputs.contains(name) {
             Some(format!("write `inputs.{name}` for the input"))
         } else if let Some(near) = self.nearest(place, name) {
             Some(format!("did you mean `{near}`?"))
@@ -268,13 +260,5 @@ impl<'w> Scopes<'w> {
         }
         let parent = self.raw.nodes[ix].parent.map(|parent| self.raw.nodes[parent].id.as_str())?;
         Some(format!("there is a `{name}` inside `{parent}`, which cannot be named from here"))
-    }
-
-    /// What an unknown input is told.
-    pub(super) fn unknown_input(&self, name: &str, span: &Span) -> Diagnostic {
-        let hint = did_you_mean(name, self.input_names());
-        let message = format!("there is no input `{}`", shown(name));
-        let finding = Diagnostic::error(codes::UNKNOWN_INPUT, span, message);
-        Diagnostic { hint: hint.or_else(|| Some(format!("declare it: inputs: {{{name}: …}}"))), ..finding }
     }
 }

@@ -7,7 +7,6 @@ use crate::expr::TypeScope;
 use crate::node::{Candidates, How, InputDecl, Kind, NodeIx};
 use crate::types::Type;
 
-use super::forms::type_text;
 use super::lower::{ExprUse, Lowered, TemplatePath, Want, span_within};
 use super::normal::{RawWorkflow, shown};
 use super::order::Order;
@@ -119,7 +118,7 @@ impl Typing<'_, '_> {
                 Want::Number => "a number",
                 Want::ListOrInt => "a list or an integer",
             };
-            let message = format!("`{}` must be {wanted}, and this is {}", usage.name, type_text(&ty));
+            let message = format!("`{}` must be {wanted}, and this is {ty}", usage.name);
             self.report.error(codes::EXPR_TYPE, &usage.span, message);
         }
         if usage.want == Want::ListOrInt {
@@ -244,8 +243,11 @@ impl Typing<'_, '_> {
         for usage in std::mem::take(&mut self.lowered.templates[ix]) {
             for path in &usage.paths {
                 if let Some((message, hint)) = self.template_fault(path) {
-                    let code =
-                        if path.meaning == Meaning::Inputs { codes::UNKNOWN_INPUT } else { codes::TEMPLATE_FIELD };
+                    let code = if path.meaning == Meaning::Inputs {
+                        codes::UNKNOWN_INPUT
+                    } else {
+                        codes::TEMPLATE_FIELD
+                    };
                     self.report.hinted(code, &usage.span, message, hint);
                 }
             }
@@ -271,15 +273,15 @@ impl Typing<'_, '_> {
                     None => {
                         let hint = did_you_mean(field, fields.keys().map(String::as_str))
                             .or_else(|| Some(format!("it has {}", names(&fields))));
-                        let message =
-                            format!("`{}` does not exist: there is no `{}`", shown(&path.whole), shown(field));
+                        let message = format!("`{}` does not exist: there is no `{}`", shown(&path.whole), shown(field));
                         return Some((message, hint));
                     }
                 },
                 Type::Map(item) => *item,
                 Type::Any => return None,
                 ty => {
-                    let message = format!("`{}` does not exist: {} has no fields", shown(&path.whole), type_text(&ty));
+                    let message =
+                        format!("`{}` does not exist: a value of type {ty} has no fields", shown(&path.whole));
                     return Some((message, None));
                 }
             };
