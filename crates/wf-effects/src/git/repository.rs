@@ -41,6 +41,8 @@ pub struct CommitFacts {
     pub parents: Vec<String>,
     /// Its message.
     pub message: String,
+    /// When it was committed, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
 }
 
 /// A commit of the user's checkout as it is.
@@ -153,7 +155,10 @@ impl Repository {
         let values = |key: &'static str| header.lines().filter_map(move |line| line.strip_prefix(key));
         let tree = values("tree ").next().ok_or_else(unknown)?.to_owned();
         let parents = values("parent ").map(str::to_owned).collect();
-        Ok(CommitFacts { tree, parents, message: message.to_owned() })
+        // `committer <name> <mail> <seconds> <zone>`
+        let seconds = values("committer ").next().and_then(|line| line.rsplit(' ').nth(1)?.parse::<i64>().ok());
+        let at_ms = seconds.unwrap_or(0).saturating_mul(1_000);
+        Ok(CommitFacts { tree, parents, message: message.to_owned(), at_ms })
     }
 
     /// Whether `older` is `newer` or one of its ancestors.
