@@ -107,12 +107,16 @@ impl Place {
         if !metadata.is_file() {
             return Err(OpenError::Unsafe { detail: format!("{} is not a file", self.path.display()) });
         }
-        // Without CREATE: a database that has vanished is a fault, not a reason to begin a new one.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(&self.path, flags).map_err(fault)?;
+        let conn = open_file(&self.path)?;
         configure(&conn)?;
         Ok(conn)
     }
+}
+
+/// Opens a file that is there, by its plain name: one that has vanished is a fault, not a reason to begin a new one.
+fn open_file(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(fault)
 }
 
 /// Waits a moment for another process's lock; short pauses keep waiting processes even with each other.
@@ -213,7 +217,7 @@ fn back_up(place: &Place, version: i64) -> Result<(), OpenError> {
     let dir = place.path.parent().unwrap_or(Path::new("."));
     let copy = tempfile::Builder::new().prefix("backup").tempfile_in(dir).map_err(io_fault)?;
     // A second connection, because the first one is inside the transaction that is about to migrate.
-    let mut into = Connection::open(copy.path()).map_err(fault)?;
+    let mut into = open_file(copy.path())?;
     let from = place.reader()?;
     rusqlite::backup::Backup::new(&from, &mut into)
         .and_then(|backup| backup.run_to_completion(1_000, Duration::ZERO, None))
@@ -242,7 +246,7 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
 fn make_new_file(path: &Path) -> Result<(), OpenError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let file = tempfile::Builder::new().prefix("new-").tempfile_in(dir).map_err(io_fault)?;
-    let conn = Connection::open(file.path()).map_err(fault)?;
+    let conn = open_file(file.path())?;
     conn.pragma_update(None, "synchronous", "OFF").map_err(fault)?;
     conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(())).map_err(fault)?;
     write_schema(&conn, 0, MIGRATIONS).map_err(fault)?;
