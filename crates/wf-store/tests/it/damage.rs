@@ -240,6 +240,25 @@ async fn rows_of_no_run_are_found_by_the_check() {
 }
 
 #[tokio::test]
+async fn a_run_without_a_head_is_damaged_and_not_missing() {
+    let on_disk = two_logs().await;
+    let run = crate::fixture::run("r1");
+    tamper(on_disk.dir.path(), "DELETE FROM heads WHERE run_no = 1");
+    let store = &on_disk.store;
+    let append = store.log.append(&run, Seq(9), Epoch::NEVER_OWNED, batch("i:j")).await.unwrap_err();
+    expect!["the log of run r1 is damaged at record 10: run r1 has no head or no lease"].assert_eq(&append.to_string());
+    let head = store.runs.head(&run).await.unwrap_err();
+    expect!["the store is damaged: run r1 has no head or no lease"].assert_eq(&head.to_string());
+    let post = store.inbox.post(&run, String::new(), 0).await.unwrap_err();
+    expect!["the store is damaged: run r1 has no head or no lease"].assert_eq(&post.to_string());
+    tamper(on_disk.dir.path(), "DELETE FROM leases WHERE run_no = 1");
+    let lease = store.leases.acquire_lease(&run, "one", 0, 1).await.unwrap_err();
+    expect!["the store is damaged: run r1 has no head or no lease"].assert_eq(&lease.to_string());
+    let lease = store.leases.lease(&run).await.unwrap_err();
+    expect!["the store is damaged: run r1 has no head or no lease"].assert_eq(&lease.to_string());
+}
+
+#[tokio::test]
 async fn an_append_onto_a_row_that_should_not_be_there() {
     let on_disk = two_logs().await;
     let run = crate::fixture::run("r1");
