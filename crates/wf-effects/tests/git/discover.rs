@@ -57,7 +57,7 @@ async fn one_repository_below_is_taken_and_two_are_a_question() {
     std::fs::create_dir_all(lab.path("desk/empty")).unwrap();
     check(&lab, "desk", expect![[r#"no git repository at "/desk", above it, or directly below it"#]]).await;
     lab.repository("desk/one");
-    check(&lab, "desk", expect!["desk/one | work/one/.git | work/one/.git"]).await;
+    check(&lab, "desk", expect!["desk/one | desk/one/.git | desk/one/.git"]).await;
     lab.repository("desk/two");
     check(&lab, "desk", expect![[r#"several git repositories directly below "/desk": "/desk/one", "/desk/two""#]])
         .await;
