@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const STDERR_BYTES_MAX: usize = 4 << 10;
 
 /// In force in every call, above any file. Environment entries instead of `-c`, because a key may contain `=`.
-const CONFIG: [(&str, &str); 30] = [
+const CONFIG: [(&str, &str); 29] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.untrackedCache", "false"),
@@ -42,7 +42,6 @@ const CONFIG: [(&str, &str); 30] = [
     ("core.editor", "false"),
     ("core.pager", "cat"),
     ("core.quotePath", "false"),
-    ("core.multiPackIndex", "true"),
     // A ref that a record names must not lead to an object that a power loss took.
     ("core.fsync", "committed"),
     ("core.fsyncMethod", "batch"),

@@ -78,7 +78,7 @@ fn make(dir: &Path, change: &Change) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_checkpoint_holds_what_git_add_would(rounds in prop::collection::vec(prop::collection::vec(change(), 1..8), 1..4)) {
