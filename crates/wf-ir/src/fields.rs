@@ -395,7 +395,12 @@ pub static KINDS: &[KindFields] = &[
             READS,
             field("writes", GLOBS, EMPTY_LIST, "Files it may write; none makes it read-only."),
             OUTPUT,
-            field("driver", FieldType::Choice(&["native", "acp", "cli"]), Presence::Default("\"native\""), "Who drives."),
+            field(
+                "driver",
+                FieldType::Choice(&["native", "acp", "cli"]),
+                Presence::Default("\"native\""),
+                "Who drives.",
+            ),
             field("resumes", FieldType::Ref, Presence::Optional, "An earlier agent whose session it continues."),
             ARTIFACTS,
             ENSURE,
@@ -538,7 +543,12 @@ pub static KINDS: &[KindFields] = &[
                 Presence::Default("\"all\""),
                 "Whether the first `min_ok` successes end it.",
             ),
-            field("on_failure", ON_FAILURE, Presence::Default("\"continue\""), "What a failed child does to the others."),
+            field(
+                "on_failure",
+                ON_FAILURE,
+                Presence::Default("\"continue\""),
+                "What a failed child does to the others.",
+            ),
         ],
     },
     KindFields {
@@ -546,7 +556,12 @@ pub static KINDS: &[KindFields] = &[
         doc: "Children in order.",
         fields: &[
             CHILDREN,
-            field("on_failure", ON_FAILURE, Presence::Default("\"abort\""), "What a failed child does to the later ones."),
+            field(
+                "on_failure",
+                ON_FAILURE,
+                Presence::Default("\"abort\""),
+                "What a failed child does to the later ones.",
+            ),
         ],
     },
     KindFields {
@@ -627,7 +642,12 @@ pub static KINDS: &[KindFields] = &[
             field("max_children", WIDTH, Presence::Required, "Most elements."),
             CHILDREN,
             field("min_ok", MIN_OK, Presence::Default("1"), "Fewest elements that must succeed."),
-            field("on_failure", ON_FAILURE, Presence::Default("\"continue\""), "What a failed element does to the others."),
+            field(
+                "on_failure",
+                ON_FAILURE,
+                Presence::Default("\"continue\""),
+                "What a failed element does to the others.",
+            ),
         ],
     },
     KindFields {

@@ -52,7 +52,8 @@ pub fn unsupported(workflow: &Workflow) -> Vec<Diagnostic> {
 }
 
 fn unsupported_in(node: &Node) -> Vec<Diagnostic> {
-    let say = |code, what: &str| Diagnostic::error(code, &node.span, format!("`{}`: {what} is not supported yet", node.id));
+    let say =
+        |code, what: &str| Diagnostic::error(code, &node.span, format!("`{}`: {what} is not supported yet", node.id));
     match &node.kind {
         Kind::Rlm { .. } => vec![say(codes::UNSUPPORTED_RLM, "`rlm`")],
         Kind::Memory(_) => vec![say(codes::UNSUPPORTED_MEMORY, "`memory`")],

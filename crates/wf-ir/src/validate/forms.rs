@@ -196,7 +196,8 @@ impl Reader<'_> {
                 .and_then(|ms| if ms > fields::DURATION_MS_MAX { Err(text::too_long()) } else { Ok(ms) }),
             _ => return self.wrong_type(name, "a duration such as \"10m\", or an integer of seconds", value),
         };
-        let ms = ms.and_then(|ms| if ms < min_ms { Err(format!("`{name}` must be more than nothing")) } else { Ok(ms) });
+        let ms =
+            ms.and_then(|ms| if ms < min_ms { Err(format!("`{name}` must be more than nothing")) } else { Ok(ms) });
         match ms {
             Ok(ms) => Some(Spanned { value: SpannedValue::Str(text::duration_text(ms)), span: value.span.clone() }),
             Err(reason) => {
@@ -269,8 +270,7 @@ impl Reader<'_> {
             .enumerate()
             .filter_map(|(position, value)| self.normal(&format!("{name}[{position}]"), item, value))
             .collect();
-        (normal.len() == items.len())
-            .then(|| Spanned { value: SpannedValue::List(normal), span: value.span.clone() })
+        (normal.len() == items.len()).then(|| Spanned { value: SpannedValue::List(normal), span: value.span.clone() })
     }
 
     /// A map whose keys are names that expressions and templates use.
@@ -347,7 +347,8 @@ fn field_names(shape: &Shape) -> String {
 }
 
 fn one_of(words: &[&str]) -> String {
-    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
+    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    if quoted.len() > 2 { format!("one of {}", quoted.join(", ")) } else { quoted.join(" or ") }
 }
 
 /// What is wrong with a regular expression, if anything.

@@ -7,7 +7,7 @@ use crate::draft::{Span, Spanned, SpannedValue};
 use crate::expr::Expr;
 use crate::fields::KindTag;
 use crate::node::{
-    Agent, Approve, Ask, Candidates, Command, Contest, Driver, How, Keep, Kind, Memory, MemoPolicy, NodeIx, Objective,
+    Agent, Approve, Ask, Candidates, Command, Contest, Driver, How, Keep, Kind, MemoPolicy, Memory, NodeIx, Objective,
     OnFailure, OnLimit, OnTimeout, Reduce, Search, Template, Test, Tournament, Wait,
 };
 use crate::value::Value;
@@ -171,12 +171,7 @@ impl<'w> Lowering<'w, '_> {
                 self.report.error(codes::BAD_REGEX, raw.span_of("pattern"), format!("`pattern`: {fault}"));
             }
         }
-        Some(Search {
-            pattern: pattern?,
-            vars,
-            reads: globs(raw.items("reads")),
-            matches_max: number(raw, "limit")?,
-        })
+        Some(Search { pattern: pattern?, vars, reads: globs(raw.items("reads")), matches_max: number(raw, "limit")? })
     }
 
     fn memory(&mut self, ix: usize) -> Option<Memory> {

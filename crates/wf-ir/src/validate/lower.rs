@@ -9,8 +9,7 @@ use crate::draft::{Span, Spanned, SpannedValue};
 use crate::expr::{Expr, Reference};
 use crate::fields::KindTag;
 use crate::node::{
-    Budget, InputDecl, Kind, Node, NodeIx, Permissions, Retry, RoleOverride, Status, Template, TreeRef,
-    Wait,
+    Budget, InputDecl, Kind, Node, NodeIx, Permissions, Retry, RoleOverride, Status, Template, TreeRef, Wait,
 };
 use crate::types::Type;
 
@@ -332,8 +331,7 @@ impl<'w> Lowering<'w, '_> {
                 return None;
             }
         };
-        let mut template =
-            Template { source: source.clone(), names: BTreeSet::new(), envelopes: BTreeSet::new() };
+        let mut template = Template { source: source.clone(), names: BTreeSet::new(), envelopes: BTreeSet::new() };
         let mut usage = TemplateUse { span: field.span.clone(), paths: Vec::new() };
         let locals = self.locals(ix);
         for whole in reads {
@@ -398,10 +396,8 @@ pub(super) fn kind_word(node: &RawNode) -> String {
 fn accepted(raw: &RawNode) -> BTreeSet<Status> {
     const ENDS: [Status; 5] =
         [Status::Failed, Status::Skipped, Status::Cancelled, Status::TimedOut, Status::BudgetExceeded];
-    let consumer = matches!(
-        raw.tag,
-        Some(KindTag::Reduce | KindTag::Pareto | KindTag::Tournament | KindTag::TeacherReview)
-    );
+    let consumer =
+        matches!(raw.tag, Some(KindTag::Reduce | KindTag::Pareto | KindTag::Tournament | KindTag::TeacherReview));
     let listed: BTreeSet<&str> = texts(raw.items("accept")).map(|(word, _)| word).collect();
     ENDS.into_iter().filter(|status| consumer || listed.contains(status.as_str())).collect()
 }

@@ -255,14 +255,7 @@ impl<'r> Reader<'r> {
         }
     }
 
-    fn nodes_of(
-        &mut self,
-        name: &str,
-        min: usize,
-        given: Option<&Spanned>,
-        span: &Span,
-        place: Place,
-    ) -> Vec<usize> {
+    fn nodes_of(&mut self, name: &str, min: usize, given: Option<&Spanned>, span: &Span, place: Place) -> Vec<usize> {
         let Some(given) = given else { return Vec::new() };
         let SpannedValue::List(items) = &given.value else {
             self.wrong_type(name, "a list of nodes", given);

@@ -124,7 +124,8 @@ fn check_leaf(node: &RawNode, kind: &Kind, effective: &Permissions, report: &mut
         && !commands.contains(&program.source)
     {
         let message = format!("`{}` runs {:?}, which is not among its `commands`", node.id, shown(&program.source));
-        let hint = Some(format!("it may run {}", if commands.is_empty() { "none".into() } else { commands.join(", ") }));
+        let hint =
+            Some(format!("it may run {}", if commands.is_empty() { "none".into() } else { commands.join(", ") }));
         report.hinted(codes::COMMAND_DENIED, node.span_of("argv"), message, hint);
     }
 }

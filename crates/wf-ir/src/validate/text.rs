@@ -8,8 +8,30 @@ pub(super) const NAME_BYTES_MAX: usize = 64;
 
 /// Words that expressions or templates understand themselves.
 const WORDS: [&str; 24] = [
-    "all", "and", "caller", "debug", "dict", "else", "exists", "false", "for", "if", "in", "is", "loop", "namespace",
-    "none", "not", "null", "or", "range", "self", "set", "size", "super", "true",
+    "all",
+    "and",
+    "caller",
+    "debug",
+    "dict",
+    "else",
+    "exists",
+    "false",
+    "for",
+    "if",
+    "in",
+    "is",
+    "loop",
+    "namespace",
+    "none",
+    "not",
+    "null",
+    "or",
+    "range",
+    "self",
+    "set",
+    "size",
+    "super",
+    "true",
 ];
 
 /// What is wrong with a name.
@@ -33,9 +55,9 @@ pub(super) fn check_name(name: &str) -> Result<(), NameFault> {
 pub(super) fn is_name(name: &str, dashes: bool) -> bool {
     name.len() <= NAME_BYTES_MAX
         && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || (dashes && byte == b'-')
-        })
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || (dashes && byte == b'-'))
 }
 
 /// A name of the right form that looks like `name`, if there is one.

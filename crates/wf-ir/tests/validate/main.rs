@@ -5,6 +5,7 @@ mod docs;
 mod hostile;
 mod names;
 mod preflight;
+mod random;
 mod resources;
 mod schema;
 mod shape;
