@@ -270,8 +270,7 @@ impl Reader<'_> {
             .enumerate()
             .filter_map(|(position, value)| self.normal(&format!("{name}[{position}]"), item, value))
             .collect();
-        (normal.len() == items.len())
-            .then(|| Spanned { value: SpannedValue::List(normal), span: value.span.clone() })
+        (normal.len() == items.len()).then(|| Spanned { value: SpannedValue::List(normal), span: value.span.clone() })
     }
 
     /// A map whose keys are names that expressions and templates use.
@@ -348,7 +347,8 @@ fn field_names(shape: &Shape) -> String {
 }
 
 fn one_of(words: &[&str]) -> String {
-    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
+    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    if quoted.len() > 2 { format!("one of {}", quoted.join(", ")) } else { quoted.join(" or ") }
 }
 
 /// What is wrong with a regular expression, if anything.

@@ -131,10 +131,8 @@ impl<'w> Scopes<'w> {
         match self.find(place, name) {
             Found::Node(ix) => Ok(Meaning::Node(ix)),
             Found::Element(ix) => Ok(Meaning::Element(ix)),
-            Found::Itself => {
-                Err(Diagnostic::error(codes::CYCLE, span, format!("cycle: {name} -> {name}"))
-                    .with_hint("a node cannot read its own result".to_owned()))
-            }
+            Found::Itself => Err(Diagnostic::error(codes::CYCLE, span, format!("cycle: {name} -> {name}"))
+                .with_hint("a node cannot read its own result".to_owned())),
             Found::Enclosing(ix) => {
                 let message = format!("`{name}` encloses this place, so its result is not there yet");
                 let hint = match self.raw.nodes[ix].tag {

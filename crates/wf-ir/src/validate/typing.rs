@@ -245,11 +245,8 @@ impl Typing<'_, '_> {
         for usage in std::mem::take(&mut self.lowered.templates[ix]) {
             for path in &usage.paths {
                 if let Some((message, hint)) = self.template_fault(path) {
-                    let code = if path.meaning == Meaning::Inputs {
-                        codes::UNKNOWN_INPUT
-                    } else {
-                        codes::TEMPLATE_FIELD
-                    };
+                    let code =
+                        if path.meaning == Meaning::Inputs { codes::UNKNOWN_INPUT } else { codes::TEMPLATE_FIELD };
                     self.report.hinted(code, &usage.span, message, hint);
                 }
             }
@@ -275,7 +272,8 @@ impl Typing<'_, '_> {
                     None => {
                         let hint = did_you_mean(field, fields.keys().map(String::as_str))
                             .or_else(|| Some(format!("it has {}", names(&fields))));
-                        let message = format!("`{}` does not exist: there is no `{}`", shown(&path.whole), shown(field));
+                        let message =
+                            format!("`{}` does not exist: there is no `{}`", shown(&path.whole), shown(field));
                         return Some((message, hint));
                     }
                 },
