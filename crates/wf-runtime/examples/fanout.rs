@@ -19,7 +19,7 @@ fn main() {
         let r = Runtime { store: store.clone(), effects: Arc::new(effects), clock: Arc::new(RealClock), owner: "me".into(), presence: None };
         for i in 0..3 {
         let t = std::time::Instant::now();
-        let started = RunStarted { semantics: SEMANTICS, run_id: format!("r{i}"), workflow: w.hash(), workflow_name: "fanout".into(), inputs: BTreeMap::new(), seed: 1, budget: Default::default(), base: None, origin: Origin::Test, parent: None, labels: Default::default(), catalog: w.hash(), sandbox: "none".into(), repo: None, mock: None };
+        let started = RunStarted { semantics: SEMANTICS, run_id: format!("r{i}"), workflow: w.hash(), workflow_name: "fanout".into(), inputs: BTreeMap::new(), seed: 1, budget: Default::default(), base: None, origin: Origin::Test, parent: None, labels: Default::default(), catalog: w.hash(), sandbox: "none".into(), repo: None, rules: None };
         let owned = r.create(NewRun { workflow: w.clone(), started }).await.unwrap();
         let run = owned.run_id().clone();
         let f = owned.drive(DriveOptions::default()).await.unwrap();

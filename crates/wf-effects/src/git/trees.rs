@@ -338,7 +338,8 @@ impl Inner {
         let commit = if captured.tree == facts.tree {
             begin.clone()
         } else {
-            let message = format!("{}\n\nbranch: {}\nrun: {}\n", order.leaf, order.branch, self.run);
+            // The run is not in it, so that equal work has equal commits in every run.
+            let message = format!("{}\n\nbranch: {}\n", order.leaf, order.branch);
             self.repository.commit_tree(&captured.tree, &[begin], &message, Some(order.at_ms)).await?
         };
         self.advance_branch(&order.branch, begin, &commit, &captured.tree).await?;
