@@ -366,7 +366,7 @@ proptest! {
         }
     }
 
-    /// What is strict JSON is YAML, with the same values in the same places.
+    /// What is strict JSON is YAML, with the same values.
     #[test]
     fn json_is_yaml(value in value()) {
         let source = value.to_json();
