@@ -1,1 +1,22 @@
-//! The async shell that owns a run.
+//! The async shell around a run: own it, load it, step it, append, perform, wait.
+//!
+//! Everything that decides is in `wf-kernel`; everything that acts is in `wf-effects`. This crate moves records and
+//! requests between the two: it takes inputs in, appends them together with the decisions they led to, and only then
+//! performs the effects that those decisions order.
+//!
+//! It stands between the store, which it appends to, and the surfaces, which start, adopt and follow runs.
+//!
+//! It never parses a source, renders anything, reads configuration, or decides about a run's state.
+//!
+//! Start reading at [`Runtime`], then [`drive`].
+
+pub mod drive;
+mod error;
+pub mod journal;
+mod owned;
+mod tasks;
+
+pub use drive::{Drive, DriveOptions, Finished};
+pub use error::RunError;
+pub use journal::{Loaded, Replayed, load, post, read_records, replay, workflow_of};
+pub use owned::{NewRun, Owned, Runtime};

@@ -103,7 +103,7 @@ impl Trees<'_, '_> {
     fn check_expand(&mut self, ix: usize, writers: &[usize]) {
         let Some(first) = writers.first() else { return };
         let node = &self.raw.nodes[ix];
-        if number(node, "width") == Some(1) || number(node, "max_children") == Some(1) {
+        if node.text("width") == Some("1") || number(node, "max_children") == Some(1) {
             return;
         }
         let message = format!(
@@ -118,6 +118,9 @@ impl Trees<'_, '_> {
     fn check_parallel(&mut self, ix: usize, writers: &[usize], groups: &[(usize, std::ops::Range<usize>)]) {
         if groups.len() < 2 || number(&self.raw.nodes[ix], "width") == Some(1) {
             return;
+        }
+        if groups.len().saturating_mul(groups.len() - 1) / 2 > COMPARISONS_MAX {
+            return self.report_full(ix);
         }
         let before: Vec<BTreeSet<usize>> = groups.iter().map(|(child, _)| self.order.before(*child)).collect();
         let mut turns: Option<(usize, usize)> = None;

@@ -108,6 +108,7 @@ impl Typing<'_, '_> {
         let fits = match (usage.want, &ty) {
             (Want::Any, _) | (_, Type::Any) => true,
             (Want::Bool, ty) => *ty == Type::Bool,
+            (Want::Int, ty) => *ty == Type::Int,
             (Want::Number, ty) => matches!(ty, Type::Int | Type::Number),
             (Want::ListOrInt, ty) => matches!(ty, Type::Int | Type::List(_)),
         };
@@ -115,6 +116,7 @@ impl Typing<'_, '_> {
             let wanted = match usage.want {
                 Want::Any => "anything",
                 Want::Bool => "true or false",
+                Want::Int => "an integer",
                 Want::Number => "a number",
                 Want::ListOrInt => "a list or an integer",
             };

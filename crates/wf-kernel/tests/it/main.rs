@@ -1,0 +1,5 @@
+//! Tests of the kernel: simulations, features, and histories that must replay.
+
+mod simulate;
+mod simulation;
+mod world;

@@ -1,0 +1,157 @@
+//! Owning a run: making one, or adopting one whose owner is gone.
+
+use std::sync::Arc;
+
+use wf_effects::{Clock, Effects};
+use wf_ir::{Digest, Workflow};
+use wf_kernel::record::{Adopted, RunStarted};
+use wf_kernel::{Input, InputBody, RunState, Step, in_flight};
+use wf_store::{Epoch, FirstOwner, Lease, Presence, RunId, Seq, Store};
+
+use crate::drive::take_in;
+use crate::error::RunError;
+use crate::journal::load;
+
+/// How long a lease lasts. A dead owner on this machine is noticed at once ([`Presence`]); only one that cannot be asked
+/// is waited for.
+pub(crate) const LEASE_TTL_MS: i64 = 15_000;
+
+/// What it takes to advance runs.
+#[derive(Clone)]
+pub struct Runtime {
+    /// Where logs are.
+    pub store: Store,
+    /// What performs effects.
+    pub effects: Arc<dyn Effects>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The name of this process as an owner; no other process has it.
+    pub owner: String,
+    /// How owners on this machine are known to be alive; without it, only leases are looked at.
+    pub presence: Option<Presence>,
+}
+
+/// A run that is to be made.
+pub struct NewRun {
+    /// Its workflow.
+    pub workflow: Arc<Workflow>,
+    /// Its first record; `workflow` in it is the workflow's hash.
+    pub started: RunStarted,
+}
+
+/// A run that this process owns.
+pub struct Owned {
+    pub(crate) runtime: Runtime,
+    pub(crate) run: RunId,
+    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) state: RunState,
+    pub(crate) epoch: Epoch,
+    pub(crate) seq: Seq,
+    pub(crate) log_digest: Digest,
+    pub(crate) inbox_cursor: u64,
+    /// What the records so far order and nobody performs yet.
+    pub(crate) step: Step,
+    /// The next inputs, before any from outside.
+    pub(crate) pending: Vec<Input>,
+}
+
+impl Runtime {
+    /// Makes a run: when this answers, its first records are durable and this process owns it.
+    ///
+    /// # Errors
+    /// When the store cannot take it.
+    pub async fn create(&self, new: NewRun) -> Result<Owned, RunError> {
+        let run = RunId::parse(&new.started.run_id).map_err(|error| RunError::Parked(error.to_string()))?;
+        self.store.blobs.put(Arc::from(new.workflow.canonical().as_bytes())).await?;
+        let at = self.clock.now_ms();
+        let labels = serde_json::to_string(&new.started.labels).map_err(|error| RunError::Parked(error.to_string()))?;
+        let mut state = RunState::new(new.workflow.clone());
+        let input = Input { at, body: InputBody::RunStarted(Box::new(new.started)) };
+        let taken = take_in(&self.store, &mut state, vec![input], &self.owner, Epoch(1)).await?;
+        let created = self
+            .store
+            .log
+            .create_run(wf_store::NewRun {
+                run: run.clone(),
+                workflow_name: new.workflow.name().to_owned(),
+                workflow_hash: new.workflow.hash(),
+                labels,
+                created_ms: at,
+                owner: Some(FirstOwner { owner: self.owner.clone(), until_ms: at + LEASE_TTL_MS }),
+                batch: taken.batch,
+            })
+            .await?;
+        Ok(Owned {
+            runtime: self.clone(),
+            run,
+            workflow: new.workflow,
+            state,
+            epoch: created.epoch,
+            seq: created.appended.seq,
+            log_digest: created.appended.hash,
+            inbox_cursor: 0,
+            step: taken.step,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Takes a run over whose owner is gone.
+    ///
+    /// # Errors
+    /// [`RunError::Held`] while another owner lives; or when the log cannot be read.
+    pub async fn adopt(&self, run: &RunId) -> Result<Owned, RunError> {
+        let epoch = self.take_lease(run).await?;
+        let loaded = match load(&self.store, run).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // Whoever comes next finds the same; the lease must not keep them waiting.
+                let _ = self.store.leases.release_lease(run, epoch).await;
+                return Err(error);
+            }
+        };
+        let row = self.store.runs.head(run).await?;
+        let adopted = Adopted { owner: self.owner.clone(), epoch: epoch.0, claimed: in_flight(&loaded.state) };
+        let input = Input { at: self.clock.now_ms(), body: InputBody::Adopted(adopted) };
+        Ok(Owned {
+            runtime: self.clone(),
+            run: run.clone(),
+            workflow: loaded.workflow,
+            state: loaded.state,
+            epoch,
+            seq: Seq(loaded.records),
+            log_digest: loaded.log_digest,
+            inbox_cursor: row.inbox_cursor,
+            step: Step::default(),
+            pending: vec![input],
+        })
+    }
+
+    async fn take_lease(&self, run: &RunId) -> Result<Epoch, RunError> {
+        let leases = &self.store.leases;
+        let lease = leases.lease(run).await?;
+        if let Lease { owner: Some(owner), epoch, .. } = &lease
+            && self.presence.as_ref().is_some_and(|presence| presence.is_gone(owner))
+        {
+            // Someone else may have noticed too; then the epoch has moved and this is refused.
+            let _ = leases.release_lease(run, *epoch).await;
+        }
+        Ok(leases.acquire_lease(run, &self.owner, self.clock.now_ms(), LEASE_TTL_MS).await?)
+    }
+}
+
+impl Owned {
+    /// The run's id.
+    pub fn run_id(&self) -> &RunId {
+        &self.run
+    }
+
+    /// Its state.
+    pub fn state(&self) -> &RunState {
+        &self.state
+    }
+
+    /// Puts an input before everything that comes from outside: a command of the process that owns the run.
+    pub fn push(&mut self, body: InputBody) {
+        self.pending.push(Input { at: self.runtime.clock.now_ms(), body });
+    }
+}

@@ -1,0 +1,44 @@
+//! Plain files beside the database: blobs and traces. Directories have mode 0700, files 0600.
+
+mod blobs;
+mod traces;
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use blobs::FileBlobs;
+pub(crate) use traces::FileTraces;
+
+use crate::{OpenError, SqliteOptions};
+
+/// The mode of every directory that the store makes.
+pub(crate) const DIR_MODE: u32 = 0o700;
+/// The mode of every file that the store makes.
+pub(crate) const FILE_MODE: u32 = 0o600;
+
+/// Opens blobs and traces in `dir`.
+pub(crate) fn open(dir: &Path, options: &SqliteOptions) -> Result<(FileBlobs, Arc<FileTraces>), OpenError> {
+    let unavailable = |error: io::Error| OpenError::Unavailable(error.into());
+    let blobs = FileBlobs::open(&dir.join("blobs"), options.blob_bytes_max).map_err(unavailable)?;
+    let traces = FileTraces::open(&dir.join("traces"), options.trace_bytes_max).map_err(unavailable)?;
+    Ok((blobs, Arc::new(traces)))
+}
+
+/// Makes `dir` if it is not there, and its name in its parent durable.
+pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(DIR_MODE).create(dir) {
+        Ok(()) => sync_dir(dir.parent().unwrap_or(Path::new("/"))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in `dir` durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    // The parent of a relative name of one part is written as the empty path.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,131 @@
+//! Blobs as files, `blobs/ab/cdef…`: written to a temporary file, made durable, then renamed to the digest of their
+//! content, and the name made durable too.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wf_ir::Digest;
+
+use super::{make_dir, sync_dir};
+use crate::{BlobError, Blobs, BoxFuture};
+
+/// The blobs in a directory.
+pub(crate) struct FileBlobs {
+    dir: Arc<Dir>,
+}
+
+struct Dir {
+    root: PathBuf,
+    bytes_max: u64,
+}
+
+impl FileBlobs {
+    pub(crate) fn open(root: &Path, bytes_max: u64) -> io::Result<Self> {
+        make_dir(root)?;
+        make_dir(&root.join("tmp"))?;
+        Ok(Self { dir: Arc::new(Dir { root: root.to_owned(), bytes_max }) })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Dir) -> Result<T, BlobError> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let dir = self.dir.clone();
+        match tokio::task::spawn_blocking(move || work(&dir)).await {
+            Ok(done) => done,
+            Err(error) => Err(BlobError::Unavailable(error.into())),
+        }
+    }
+}
+
+impl Blobs for FileBlobs {
+    fn put(&self, bytes: Arc<[u8]>) -> BoxFuture<'_, Result<Digest, BlobError>> {
+        Box::pin(self.blocking(move |dir| dir.put(&bytes)))
+    }
+
+    fn get<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Vec<u8>, BlobError>> {
+        let digest = *digest;
+        Box::pin(self.blocking(move |dir| dir.get(&digest)))
+    }
+
+    fn exists<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<bool, BlobError>> {
+        let digest = *digest;
+        Box::pin(self.blocking(move |dir| {
+            let (_, path) = dir.place(&digest);
+            match path.symlink_metadata() {
+                Ok(found) => Ok(found.is_file()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(BlobError::Unavailable(error.into())),
+            }
+        }))
+    }
+}
+
+impl Dir {
+    fn place(&self, digest: &Digest) -> (PathBuf, PathBuf) {
+        let hex = digest.to_string();
+        let (fan, rest) = hex.split_at(2);
+        let dir = self.root.join(fan);
+        let path = dir.join(rest);
+        (dir, path)
+    }
+
+    fn put(&self, bytes: &[u8]) -> Result<Digest, BlobError> {
+        if bytes.len() as u64 > self.bytes_max {
+            return Err(BlobError::TooLarge { bytes: bytes.len() as u64, bytes_max: self.bytes_max });
+        }
+        let digest = Digest::of(bytes);
+        let (dir, path) = self.place(&digest);
+        // The file may be there because another process renamed it a moment ago, so its name is made durable in any
+        // case. One that is damaged is replaced.
+        let stored = match self.get(&digest) {
+            Ok(_) => Ok(()),
+            Err(BlobError::Missing { .. } | BlobError::Damaged { .. } | BlobError::TooLarge { .. }) => {
+                self.write(&dir, &path, bytes)
+            }
+            Err(error @ BlobError::Unavailable(_)) => return Err(error),
+        };
+        stored.and_then(|()| sync_dir(&dir)).map_err(|error| BlobError::Unavailable(error.into()))?;
+        Ok(digest)
+    }
+
+    fn write(&self, dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        make_dir(dir)?;
+        // A temporary file has mode 0600 and vanishes if anything below fails.
+        let mut file = tempfile::NamedTempFile::new_in(self.root.join("tmp"))?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        let unavailable = |error: io::Error| BlobError::Unavailable(error.into());
+        let damaged = |detail: &str| BlobError::Damaged { digest: *digest, detail: detail.to_owned() };
+        let (_, path) = self.place(digest);
+        let found = match path.symlink_metadata() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(BlobError::Missing { digest: *digest });
+            }
+            Err(error) => return Err(unavailable(error)),
+        };
+        // Anything but a file (a pipe, say) could block or never end.
+        if !found.is_file() {
+            return Err(damaged("it is not a file"));
+        }
+        if found.len() > self.bytes_max {
+            return Err(BlobError::TooLarge { bytes: found.len(), bytes_max: self.bytes_max });
+        }
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(self.bytes_max + 1).read_to_end(&mut bytes))
+            .map_err(unavailable)?;
+        if Digest::of(&bytes) != *digest {
+            return Err(damaged("its content has another digest"));
+        }
+        Ok(bytes)
+    }
+}

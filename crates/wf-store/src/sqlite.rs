@@ -1,0 +1,262 @@
+//! The back end on SQLite: one writer, some readers, one poll for what other processes commit.
+
+mod open;
+mod ops;
+mod poll;
+mod reads;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+use tokio::sync::watch;
+use wf_ir::Digest;
+
+pub(crate) use open::Place;
+pub use open::{SQLITE_VERSION_MIN, SqliteOptions};
+
+use crate::files::FileTraces;
+use crate::inbox::MESSAGE_BYTES_MAX;
+use crate::log::{at_most, check_batch, check_new_run};
+use crate::memo::MEMO_BYTES_MAX;
+use crate::store::Closing;
+use crate::watch::Watchers;
+use crate::{
+    AppendError, Appended, Batch, BoxError, BoxFuture, CreateError, Created, Epoch, Inbox, Lease, LeaseError, Leases,
+    Log, Mark, Memo, MemoError, Message, NewRun, OpenError, PageLimit, PostError, ReadError, RenewError, ResolveError,
+    RunFilter, RunId, RunRow, Runs, Seq, StoredRecord, TaskFilter, TaskRow, Tasks, Verified, Watch,
+};
+use poll::Poll;
+use reads::Readers;
+use writer::Writer;
+
+/// A store in a SQLite database.
+pub(crate) struct Sqlite {
+    writer: Writer,
+    readers: Arc<Readers>,
+    watchers: Arc<Watchers>,
+    poll: Poll,
+}
+
+/// What went wrong beneath an operation, before the operation words it.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It may work later.
+    Unavailable(BoxError),
+    /// What is stored breaks an invariant.
+    Damaged(String),
+}
+
+impl Fault {
+    pub(crate) fn of(error: rusqlite::Error) -> Self {
+        let damaged = match &error {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..) => true,
+            _ => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::ConstraintViolation
+                        | ErrorCode::TypeMismatch
+                )
+            ),
+        };
+        if damaged { Self::Damaged(error.to_string()) } else { Self::Unavailable(error.into()) }
+    }
+}
+
+impl From<Fault> for ReadError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unavailable(error) => Self::Unavailable(error),
+            Fault::Damaged(detail) => Self::Damaged { detail },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Fault::of(error).into()
+    }
+}
+
+impl Sqlite {
+    pub(crate) fn open(dir: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
+        let (place, conn) = Place::prepare(dir, options)?;
+        let watchers = Arc::new(Watchers::new());
+        let writer = Writer::start(place.clone(), conn, watchers.clone())
+            .map_err(|error| OpenError::Unavailable(error.into()))?;
+        let poll = Poll::new(place.clone(), &watchers);
+        Ok(Self { writer, readers: Arc::new(Readers::new(place)), watchers, poll })
+    }
+}
+
+impl Log for Sqlite {
+    fn create_run(&self, new: NewRun) -> BoxFuture<'_, Result<Created, CreateError>> {
+        Box::pin(async move {
+            check_new_run(&new).map_err(|detail| CreateError::Refused { detail })?;
+            self.writer.write(ops::CreateRun { new }).await
+        })
+    }
+
+    fn append<'a>(
+        &'a self,
+        run: &'a RunId,
+        after: Seq,
+        epoch: Epoch,
+        batch: Batch,
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        Box::pin(async move {
+            check_batch(after, &batch).map_err(|detail| AppendError::Refused { detail })?;
+            self.writer.write(ops::Append { run: run.clone(), after, epoch, batch }).await
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        run: &'a RunId,
+        after: Seq,
+        limit: PageLimit,
+    ) -> BoxFuture<'a, Result<Vec<StoredRecord>, ReadError>> {
+        let run = run.clone();
+        Box::pin(self.readers.read(move |conn| reads::page(conn, &run, after, limit)))
+    }
+
+    fn verify<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Verified, ReadError>> {
+        let run = run.clone();
+        Box::pin(self.readers.read(move |conn| reads::verify(conn, &run)))
+    }
+}
+
+impl Runs for Sqlite {
+    fn head<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<RunRow, ReadError>> {
+        let run = run.clone();
+        Box::pin(self.readers.read(move |conn| reads::head(conn, &run)))
+    }
+
+    fn runs(&self, filter: RunFilter) -> BoxFuture<'_, Result<Vec<RunRow>, ReadError>> {
+        Box::pin(self.readers.read(move |conn| reads::runs(conn, &filter)))
+    }
+
+    fn resolve<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<RunId, ResolveError>> {
+        Box::pin(async move {
+            let text = prefix.to_owned();
+            let found = self.readers.read(move |conn| reads::with_prefix(conn, &text)).await?;
+            crate::log::resolved(prefix, found)
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>> {
+        Box::pin(self.readers.read(reads::check))
+    }
+}
+
+impl Inbox for Sqlite {
+    fn post<'a>(&'a self, run: &'a RunId, message: String, at_ms: i64) -> BoxFuture<'a, Result<u64, PostError>> {
+        Box::pin(async move {
+            at_most("bytes of a message", message.len(), MESSAGE_BYTES_MAX)
+                .map_err(|detail| PostError::Refused { detail })?;
+            self.writer.write(ops::Post { run: run.clone(), message, at_ms }).await
+        })
+    }
+
+    fn inbox<'a>(
+        &'a self,
+        run: &'a RunId,
+        after_id: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Message>, ReadError>> {
+        let run = run.clone();
+        Box::pin(self.readers.read(move |conn| reads::inbox(conn, &run, after_id, limit)))
+    }
+}
+
+impl Leases for Sqlite {
+    fn acquire_lease<'a>(
+        &'a self,
+        run: &'a RunId,
+        owner: &'a str,
+        now_ms: i64,
+        ttl_ms: i64,
+    ) -> BoxFuture<'a, Result<Epoch, LeaseError>> {
+        let op = ops::AcquireLease { run: run.clone(), owner: owner.to_owned(), now_ms, ttl_ms };
+        Box::pin(self.writer.write(op))
+    }
+
+    fn renew_lease<'a>(
+        &'a self,
+        run: &'a RunId,
+        epoch: Epoch,
+        now_ms: i64,
+        ttl_ms: i64,
+    ) -> BoxFuture<'a, Result<(), RenewError>> {
+        let change = ops::LeaseChange::Renew { now_ms, ttl_ms };
+        Box::pin(self.writer.write(ops::ChangeLease { run: run.clone(), epoch, change }))
+    }
+
+    fn release_lease<'a>(&'a self, run: &'a RunId, epoch: Epoch) -> BoxFuture<'a, Result<(), RenewError>> {
+        let change = ops::LeaseChange::Release;
+        Box::pin(self.writer.write(ops::ChangeLease { run: run.clone(), epoch, change }))
+    }
+
+    fn lease<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Lease, ReadError>> {
+        let run = run.clone();
+        Box::pin(self.readers.read(move |conn| reads::lease(conn, &run)))
+    }
+}
+
+impl Tasks for Sqlite {
+    fn tasks<'a>(&'a self, run: &'a RunId, filter: TaskFilter) -> BoxFuture<'a, Result<Vec<TaskRow>, ReadError>> {
+        let run = run.clone();
+        Box::pin(self.readers.read(move |conn| reads::tasks(conn, &run, &filter)))
+    }
+}
+
+impl Memo for Sqlite {
+    fn memo_put<'a>(&'a self, key: &'a Digest, row: String, at_ms: i64) -> BoxFuture<'a, Result<(), MemoError>> {
+        Box::pin(async move {
+            at_most("bytes of a memo row", row.len(), MEMO_BYTES_MAX)
+                .map_err(|detail| MemoError::Refused { detail })?;
+            self.writer.write(ops::PutMemo { key: *key, row, at_ms }).await
+        })
+    }
+
+    fn memo_get<'a>(&'a self, key: &'a Digest) -> BoxFuture<'a, Result<Option<String>, ReadError>> {
+        let key = *key;
+        Box::pin(self.readers.read(move |conn| reads::memo(conn, &key)))
+    }
+}
+
+impl Watch for Sqlite {
+    fn run(&self, run: &RunId) -> watch::Receiver<Mark> {
+        let receiver = self.watchers.subscribe(run);
+        self.poll.ensure();
+        receiver
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        let receiver = self.watchers.subscribe_changes();
+        self.poll.ensure();
+        receiver
+    }
+}
+
+/// How a SQLite store comes to rest.
+pub(crate) struct Ending {
+    pub(crate) db: Arc<Sqlite>,
+    pub(crate) traces: Arc<FileTraces>,
+}
+
+impl Closing for Ending {
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.traces.close().await;
+            self.db.writer.close().await;
+            self.db.readers.close();
+        })
+    }
+}

@@ -1,0 +1,328 @@
+//! Opening a database: where it lies, what it is, its settings, its schema. Whatever is not as it must be is refused.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::OpenError;
+use crate::files::{FILE_MODE, make_dir, sync_dir};
+
+/// The first SQLite whose write-ahead log cannot be corrupted by a reset (3.51.3). It is bundled, and asserted.
+pub const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// Marks a file as a store of ours ("whal").
+const APPLICATION_ID: i64 = 0x7768_616c;
+/// The schemas, oldest first; the version of the last is how many there are.
+pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+/// How often a statement asks again for a lock that another process holds. With the pauses of [`wait_for_lock`] it
+/// gives up after some six seconds.
+const LOCK_TRIES_MAX: i32 = 2_000;
+/// After how many pages of write-ahead log its content is moved into the database (16 MiB).
+const CHECKPOINT_PAGES: i64 = 4_000;
+/// To what the write-ahead log is cut after it had to grow beyond.
+const WAL_BYTES_KEPT: i64 = 32 << 20;
+/// How much of the database each connection keeps in memory, in KiB.
+const CACHE_KIB: i64 = 8_192;
+/// How many prepared statements each connection keeps.
+const STATEMENTS_MAX: usize = 64;
+
+/// How a SQLite store is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// The most pages (of 4 KiB) that the database may have; beyond, every write answers `Unavailable`.
+    pub pages_max: Option<u32>,
+    /// The largest blob.
+    pub blob_bytes_max: u64,
+    /// The largest trace of one instance; the rest is dropped, with a marker.
+    pub trace_bytes_max: u64,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            pages_max: None,
+            blob_bytes_max: crate::blob::BLOB_BYTES_MAX,
+            trace_bytes_max: crate::trace::TRACE_BYTES_MAX,
+        }
+    }
+}
+
+/// Where a database lies, and all that is needed to open it again.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    path: PathBuf,
+    pages_max: Option<u32>,
+}
+
+impl Place {
+    /// Makes the directory and the file if they are not there, and brings the schema up to date.
+    pub(crate) fn prepare(dir: &Path, options: &SqliteOptions) -> Result<(Self, Connection), OpenError> {
+        let found = rusqlite::version_number();
+        if found < SQLITE_VERSION_MIN {
+            let detail = format!("SQLite {found} is older than {SQLITE_VERSION_MIN}");
+            return Err(OpenError::Unsafe { detail });
+        }
+        let place = Self { path: dir.join("store.db"), pages_max: options.pages_max };
+        make_dirs(dir).and_then(|()| make_file(&place.path)).map_err(io_fault)?;
+        let conn = place.writer()?;
+        migrate(&conn, &place, MIGRATIONS)?;
+        Ok((place, conn))
+    }
+
+    /// A connection that may write.
+    pub(crate) fn writer(&self) -> Result<Connection, OpenError> {
+        let conn = self.connect()?;
+        if let Some(pages) = self.pages_max {
+            conn.pragma_update(None, "max_page_count", pages).map_err(fault)?;
+        }
+        Ok(conn)
+    }
+
+    /// A connection that may write, after one that failed. What the failed one left in the write-ahead log may be in
+    /// memory only, although it can be read: it is moved into the database, durably, before anything is built on it.
+    pub(crate) fn writer_after_fault(&self) -> Result<Connection, OpenError> {
+        let conn = self.writer()?;
+        check_schema(&conn, MIGRATIONS.len() as i64)?;
+        let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(fault)?;
+        if busy != 0 {
+            return Err(OpenError::Unavailable("the write-ahead log is in use".into()));
+        }
+        Ok(conn)
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn reader(&self) -> Result<Connection, OpenError> {
+        let conn = self.connect()?;
+        conn.pragma_update(None, "query_only", true).map_err(fault)?;
+        Ok(conn)
+    }
+
+    fn connect(&self) -> Result<Connection, OpenError> {
+        let metadata = self.path.symlink_metadata().map_err(io_fault)?;
+        if !metadata.is_file() {
+            return Err(OpenError::Unsafe { detail: format!("{} is not a file", self.path.display()) });
+        }
+        // Without CREATE: a database that has vanished is a fault, not a reason to begin a new one.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(&self.path, flags).map_err(fault)?;
+        configure(&conn)?;
+        Ok(conn)
+    }
+}
+
+/// Waits a moment for another process's lock; short pauses keep waiting processes even with each other.
+fn wait_for_lock(tries: i32) -> bool {
+    if tries >= LOCK_TRIES_MAX {
+        return false;
+    }
+    std::thread::sleep(Duration::from_millis(if tries < 20 { 1 } else { 3 }));
+    true
+}
+
+fn configure(conn: &Connection) -> Result<(), OpenError> {
+    conn.busy_handler(Some(wait_for_lock)).map_err(fault)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(fault)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(fault)?;
+    switch_to_wal(conn)?;
+    conn.pragma_update(None, "synchronous", "FULL").map_err(fault)?;
+    conn.pragma_update(None, "foreign_keys", true).map_err(fault)?;
+    conn.pragma_update(None, "cell_size_check", true).map_err(fault)?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(fault)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT).map_err(fault)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB).map_err(fault)?;
+    // Read back: SQLite answers a setting that it cannot honour with silence.
+    let journal: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(fault)?;
+    let synchronous: i64 = conn.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(fault)?;
+    let foreign_keys: i64 = conn.pragma_query_value(None, "foreign_keys", |row| row.get(0)).map_err(fault)?;
+    check_settings(&journal, synchronous, foreign_keys)
+}
+
+fn check_settings(journal: &str, synchronous: i64, foreign_keys: i64) -> Result<(), OpenError> {
+    const FULL: i64 = 2;
+    if journal == "wal" && synchronous == FULL && foreign_keys == 1 {
+        return Ok(());
+    }
+    let detail = format!(
+        "journal_mode is {journal:?}, synchronous {synchronous}, foreign_keys {foreign_keys}; \
+         they must be \"wal\", {FULL} and 1"
+    );
+    Err(OpenError::Unsafe { detail })
+}
+
+/// Turns the write-ahead log on. SQLite does not call the busy handler for this change, so the waiting is done here.
+fn switch_to_wal(conn: &Connection) -> Result<(), OpenError> {
+    let mut tries = 0;
+    loop {
+        let switched = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        match switched {
+            Err(error) if is_busy(&error) && wait_for_lock(tries) => tries += 1,
+            Err(error) => return Err(fault(error)),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// Brings the schema up to date. An older one is saved beside the database first.
+fn migrate(conn: &Connection, place: &Place, migrations: &[&str]) -> Result<(), OpenError> {
+    let latest = migrations.len() as i64;
+    if check_schema(conn, latest)? == latest {
+        return Ok(());
+    }
+    // Asked again under the write lock: another process may have been quicker.
+    let tx = rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(fault)?;
+    let version = check_schema(&tx, latest)?;
+    if version == 0 {
+        tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault)?;
+    } else if version < latest {
+        back_up(place, version)?;
+    }
+    for migration in migrations.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        tx.execute_batch(migration).map_err(fault)?;
+    }
+    tx.pragma_update(None, "user_version", latest).map_err(fault)?;
+    tx.commit().map_err(fault)
+}
+
+/// The version of the schema; 0 is an empty file.
+fn check_schema(conn: &Connection, latest: i64) -> Result<i64, OpenError> {
+    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
+    let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fault)?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fault)?;
+    let fresh = version == 0 && application == 0 && tables == 0;
+    if !fresh && (application != APPLICATION_ID || version < 1) {
+        return Err(OpenError::Unsafe { detail: "the database belongs to another program".to_owned() });
+    }
+    if version > latest {
+        return Err(OpenError::Newer { found: version, known: latest });
+    }
+    Ok(version)
+}
+
+/// Saves the database as it is to `store.db.v<version>`, durably.
+fn back_up(place: &Place, version: i64) -> Result<(), OpenError> {
+    let target = place.path.with_extension(format!("db.v{version}"));
+    let dir = place.path.parent().unwrap_or(Path::new("."));
+    let copy = tempfile::Builder::new().prefix("backup").tempfile_in(dir).map_err(io_fault)?;
+    // A second connection, because the first one is inside the transaction that is about to migrate.
+    let mut into = Connection::open(copy.path()).map_err(fault)?;
+    let from = place.reader()?;
+    rusqlite::backup::Backup::new(&from, &mut into)
+        .and_then(|backup| backup.run_to_completion(1_000, Duration::ZERO, None))
+        .map_err(fault)?;
+    into.close().map_err(|(_, error)| fault(error))?;
+    copy.as_file().sync_all().map_err(io_fault)?;
+    copy.persist(target).map_err(|error| io_fault(error.error))?;
+    sync_dir(dir).map_err(io_fault)
+}
+
+fn make_dirs(dir: &Path) -> io::Result<()> {
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
+        make_dirs(parent)?;
+    }
+    make_dir(dir)
+}
+
+/// Makes the file, or takes other users' rights away from the one that is there. SQLite gives the files that it makes
+/// beside it the same mode.
+fn make_file(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Ok(file) => {
+            file.sync_all()?;
+            sync_dir(path.parent().unwrap_or(Path::new(".")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let metadata = path.symlink_metadata()?;
+            if metadata.is_file() && metadata.permissions().mode() & 0o777 != FILE_MODE {
+                File::open(path)?.set_permissions(std::fs::Permissions::from_mode(FILE_MODE))?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn fault(error: rusqlite::Error) -> OpenError {
+    match super::Fault::of(error) {
+        super::Fault::Unavailable(error) => OpenError::Unavailable(error),
+        super::Fault::Damaged(detail) => OpenError::Damaged { detail },
+    }
+}
+
+fn io_fault(error: io::Error) -> OpenError {
+    OpenError::Unavailable(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn place(dir: &Path) -> Place {
+        Place { path: dir.join("store.db"), pages_max: None }
+    }
+
+    #[test]
+    fn only_the_promised_settings_pass() {
+        assert!(check_settings("wal", 2, 1).is_ok());
+        for (journal, synchronous, foreign_keys) in [("delete", 2, 1), ("wal", 1, 1), ("wal", 3, 1), ("wal", 2, 0)] {
+            let refused = check_settings(journal, synchronous, foreign_keys);
+            assert!(matches!(refused, Err(OpenError::Unsafe { .. })), "{journal} {synchronous} {foreign_keys}");
+        }
+    }
+
+    #[test]
+    fn an_older_schema_is_saved_and_brought_up_to_date_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        make_file(&place.path).unwrap();
+        let first = "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (7);";
+        let second = "ALTER TABLE a ADD COLUMN y INTEGER DEFAULT 8;";
+        migrate(&place.writer().unwrap(), &place, &[first]).unwrap();
+        for _ in 0..2 {
+            migrate(&place.writer().unwrap(), &place, &[first, second]).unwrap();
+        }
+        let sum = |path: &Path, sql: &str| -> i64 {
+            Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(sum(&place.path, "SELECT sum(x + y) FROM a"), 15);
+        assert_eq!(sum(&place.path, "PRAGMA user_version"), 2);
+        let saved = dir.path().join("store.db.v1");
+        assert_eq!(sum(&saved, "SELECT sum(x) FROM a"), 7);
+        assert_eq!(sum(&saved, "PRAGMA user_version"), 1);
+        assert_eq!(saved.metadata().unwrap().permissions().mode() & 0o777, FILE_MODE);
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_old_schema() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        make_file(&place.path).unwrap();
+        let first = "CREATE TABLE a (x INTEGER) STRICT;";
+        migrate(&place.writer().unwrap(), &place, &[first]).unwrap();
+        let conn = place.writer().unwrap();
+        assert!(migrate(&conn, &place, &[first, "CREATE TABLE b (x INTEGER) STRICT; nonsense;"]).is_err());
+        let names: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+        assert_eq!((check_schema(&conn, 1).unwrap(), names), (1, 1));
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, conn) = Place::prepare(dir.path(), &SqliteOptions::default()).unwrap();
+        conn.pragma_update(None, "user_version", 9).unwrap();
+        drop((place, conn));
+        let refused = Place::prepare(dir.path(), &SqliteOptions::default()).err().unwrap().to_string();
+        expect!["the store has schema 9, this program knows up to 1"].assert_eq(&refused);
+    }
+}

@@ -1,0 +1,403 @@
+//! What is read, on connections of their own, in threads that may block.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tokio::sync::Semaphore;
+use wf_ir::Digest;
+
+use super::Fault;
+use super::open::Place;
+use crate::id::is_run_id_prefix;
+use crate::log::CANDIDATES_MAX;
+use crate::{
+    Chain, Epoch, Head, Lease, Message, NewTask, OpenError, PageLimit, ReadError, RecordKind, RunFilter, RunId, RunRow,
+    Seq, StoredRecord, TaskFilter, TaskRow, TaskStatus, Verified,
+};
+
+/// How many reads go on at the same time; the others wait.
+const READERS_MAX: usize = 4;
+/// How many findings a check reports.
+const FINDINGS_MAX: usize = 20;
+
+const RUN_ROW: &str = "SELECT r.run, r.workflow_name, r.workflow_hash, r.labels, r.created_ms,
+    h.seq, h.hash, h.inbox_cursor, h.status, h.ended, h.updated_ms, h.json, l.epoch, l.owner, l.until_ms
+    FROM runs r JOIN heads h ON h.run_no = r.run_no JOIN leases l ON l.run_no = r.run_no";
+
+/// Connections that only read.
+pub(crate) struct Readers {
+    place: Place,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place, permits: Arc::new(Semaphore::new(READERS_MAX)), idle: Mutex::default() }
+    }
+
+    /// Reads in one transaction, so that what is read fits together.
+    pub(crate) fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        view: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, ReadError>> + Send + 'static {
+        let readers = self.clone();
+        async move {
+            let permit = readers.permits.clone().acquire_owned().await;
+            let permit = permit.map_err(|error| ReadError::Unavailable(error.into()))?;
+            let reading = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                readers.read_now(view)
+            });
+            reading.await.map_err(|error| ReadError::Unavailable(error.into()))?
+        }
+    }
+
+    fn read_now<T>(&self, view: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => self.place.reader().map_err(open_fault)?,
+        };
+        let tx = conn.unchecked_transaction()?;
+        let result = view(&tx);
+        // A connection that failed is closed; the next read opens another.
+        if matches!(result, Ok(_) | Err(ReadError::Missing { .. })) && tx.commit().is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        }
+        result
+    }
+
+    /// Closes the connections that are not in use.
+    pub(crate) fn close(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+pub(crate) fn open_fault(error: OpenError) -> ReadError {
+    match error {
+        OpenError::Damaged { detail } => ReadError::Damaged { detail },
+        OpenError::Newer { .. } | OpenError::Unsafe { .. } | OpenError::Unavailable(_) => {
+            ReadError::Unavailable(error.into())
+        }
+    }
+}
+
+/// The id before that of the first record or message of a run.
+pub(crate) fn first_id(run_no: i64) -> i64 {
+    run_no << 32
+}
+
+/// The number of a run.
+pub(crate) fn run_no(conn: &Connection, run: &RunId) -> rusqlite::Result<Option<i64>> {
+    conn.prepare_cached("SELECT run_no FROM runs WHERE run = ?1")?
+        .query_row([run.as_str()], |row| row.get(0))
+        .optional()
+}
+
+fn known_run_no(conn: &Connection, run: &RunId) -> Result<i64, ReadError> {
+    run_no(conn, run)?.ok_or_else(|| ReadError::Missing { run: run.clone() })
+}
+
+/// The last message of an inbox; 0 if it has none.
+pub(crate) fn last_message(conn: &Connection, run_no: i64) -> rusqlite::Result<u64> {
+    let base = first_id(run_no);
+    let last: Option<i64> = conn
+        .prepare_cached("SELECT id FROM inbox WHERE id > ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1")?
+        .query_row([base, last_id(base)], |row| row.get(0))
+        .optional()?;
+    Ok(last.map_or(0, |id| (id - base) as u64))
+}
+
+fn last_id(base: i64) -> i64 {
+    base + Seq::MAX.0 as i64
+}
+
+/// The number and the lease of a run.
+pub(crate) fn lease_of(conn: &Connection, run: &RunId) -> rusqlite::Result<Option<(i64, Lease)>> {
+    conn.prepare_cached(
+        "SELECT r.run_no, l.epoch, l.owner, l.until_ms
+         FROM runs r JOIN leases l ON l.run_no = r.run_no WHERE r.run = ?1",
+    )?
+    .query_row([run.as_str()], |row| Ok((row.get(0)?, lease_at(row, 1)?)))
+    .optional()
+}
+
+fn lease_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Lease> {
+    Ok(Lease { epoch: Epoch(unsigned(row, column)?), owner: row.get(column + 1)?, until_ms: row.get(column + 2)? })
+}
+
+pub(crate) fn lease(conn: &Connection, run: &RunId) -> Result<Lease, ReadError> {
+    lease_of(conn, run)?.map(|(_, lease)| lease).ok_or_else(|| ReadError::Missing { run: run.clone() })
+}
+
+/// A number that is never negative.
+pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+/// A digest.
+pub(crate) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    row.get::<_, [u8; 32]>(column).map(Digest)
+}
+
+fn bad_text(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
+
+/// A log on its way out of the database, record by record, checked against the chain.
+struct Walk<'a> {
+    run: &'a RunId,
+    base: i64,
+    chain: Chain,
+    head_seq: Seq,
+    head_hash: Digest,
+}
+
+impl<'a> Walk<'a> {
+    /// Begins after the record `after`; none means that the log ends before it.
+    fn after(conn: &Connection, run: &'a RunId, after: Seq) -> Result<Option<Self>, ReadError> {
+        let corrupt = |seq, detail: &str| ReadError::Corrupt { run: run.clone(), seq, detail: detail.to_owned() };
+        let base = first_id(known_run_no(conn, run)?);
+        let head: Result<Option<(Seq, Digest)>, _> = conn
+            .prepare_cached("SELECT seq, hash FROM heads WHERE run_no = ?1")?
+            .query_row([base >> 32], |row| Ok((Seq(unsigned(row, 0)?), digest(row, 1)?)))
+            .optional();
+        let (head_seq, head_hash) = match head.map_err(Fault::of) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Err(corrupt(Seq::START, "the run has no head")),
+            Err(Fault::Damaged(detail)) => return Err(corrupt(Seq::START, &format!("the head: {detail}"))),
+            Err(fault @ Fault::Unavailable(_)) => return Err(fault.into()),
+        };
+        if after > head_seq {
+            return Ok(None);
+        }
+        let mut chain = Chain::start(run);
+        if after > Seq::START {
+            let hash = conn
+                .prepare_cached("SELECT hash FROM records WHERE id = ?1")?
+                .query_row([base + after.0 as i64], |row| digest(row, 0))
+                .optional();
+            chain = match hash.map_err(Fault::of) {
+                Ok(Some(hash)) => Chain { seq: after, hash },
+                Ok(None) => return Err(corrupt(after, "the record is missing")),
+                Err(Fault::Damaged(detail)) => return Err(corrupt(after, &detail)),
+                Err(fault @ Fault::Unavailable(_)) => return Err(fault.into()),
+            };
+        }
+        Ok(Some(Self { run, base, chain, head_seq, head_hash }))
+    }
+
+    /// Gives each record to `take` until it says that it has enough, or the log ends.
+    fn each(&mut self, conn: &Connection, mut take: impl FnMut(StoredRecord) -> bool) -> Result<(), ReadError> {
+        let mut select = conn.prepare_cached(
+            "SELECT id, kind, at_ms, payload, hash FROM records WHERE id > ?1 AND id <= ?2 ORDER BY id",
+        )?;
+        let mut rows = select.query([self.base + self.chain.seq.0 as i64, last_id(self.base)])?;
+        loop {
+            let record = match rows.next().and_then(|row| row.map(|row| self.record(row)).transpose()) {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                Err(error) => return Err(self.fault(error)),
+            };
+            self.chain.accept(&record).map_err(|detail| self.corrupt(self.chain.seq.next(), detail))?;
+            if !take(record) {
+                return Ok(());
+            }
+        }
+        self.chain.finish(self.head_seq, &self.head_hash).map_err(|(seq, detail)| self.corrupt(seq, detail))
+    }
+
+    fn record(&self, row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
+        let kind: i64 = row.get(1)?;
+        let known = u8::try_from(kind).ok().and_then(RecordKind::from_byte);
+        Ok(StoredRecord {
+            seq: Seq((row.get::<_, i64>(0)? - self.base) as u64),
+            kind: known.ok_or(rusqlite::Error::IntegralValueOutOfRange(1, kind))?,
+            at_ms: row.get(2)?,
+            payload: row.get(3)?,
+            hash: digest(row, 4)?,
+        })
+    }
+
+    fn fault(&self, error: rusqlite::Error) -> ReadError {
+        match Fault::of(error) {
+            Fault::Damaged(detail) => self.corrupt(self.chain.seq.next(), detail),
+            fault @ Fault::Unavailable(_) => fault.into(),
+        }
+    }
+
+    fn corrupt(&self, seq: Seq, detail: String) -> ReadError {
+        ReadError::Corrupt { run: self.run.clone(), seq, detail }
+    }
+}
+
+/// A page of a log. What is intact before a bad record comes first; the error comes with the next page.
+pub(crate) fn page(
+    conn: &Connection,
+    run: &RunId,
+    after: Seq,
+    limit: PageLimit,
+) -> Result<Vec<StoredRecord>, ReadError> {
+    let Some(mut walk) = Walk::after(conn, run, after)? else { return Ok(Vec::new()) };
+    let mut page: Vec<StoredRecord> = Vec::new();
+    let mut bytes = 0usize;
+    let walked = walk.each(conn, |record| {
+        bytes = bytes.saturating_add(record.payload.len()).saturating_add(1);
+        if !page.is_empty() && bytes > limit.bytes_max {
+            return false;
+        }
+        page.push(record);
+        page.len() < limit.records_max
+    });
+    match walked {
+        Err(ReadError::Corrupt { .. }) if !page.is_empty() => Ok(page),
+        Err(error) => Err(error),
+        Ok(()) => Ok(page),
+    }
+}
+
+/// The whole of a log.
+pub(crate) fn verify(conn: &Connection, run: &RunId) -> Result<Verified, ReadError> {
+    let Some(mut walk) = Walk::after(conn, run, Seq::START)? else {
+        return Ok(Verified { records: 0, log_digest: Chain::start(run).hash });
+    };
+    walk.each(conn, |_| true)?;
+    Ok(Verified { records: walk.chain.seq.0, log_digest: walk.chain.hash })
+}
+
+fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    Ok(RunRow {
+        run: RunId::parse(row.get_ref(0)?.as_str()?).map_err(|error| bad_text(0, error))?,
+        workflow_name: row.get(1)?,
+        workflow_hash: digest(row, 2)?,
+        labels: row.get(3)?,
+        created_ms: row.get(4)?,
+        seq: Seq(unsigned(row, 5)?),
+        hash: digest(row, 6)?,
+        inbox_cursor: unsigned(row, 7)?,
+        head: Head { status: row.get(8)?, ended: row.get(9)?, updated_ms: row.get(10)?, json: row.get(11)? },
+        lease: lease_at(row, 12)?,
+    })
+}
+
+pub(crate) fn head(conn: &Connection, run: &RunId) -> Result<RunRow, ReadError> {
+    let row =
+        conn.prepare_cached(&format!("{RUN_ROW} WHERE r.run = ?1"))?.query_row([run.as_str()], run_row).optional()?;
+    row.ok_or_else(|| ReadError::Missing { run: run.clone() })
+}
+
+pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunRow>, ReadError> {
+    let prefix = filter.prefix.as_deref().unwrap_or("");
+    if !is_run_id_prefix(prefix) {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "{RUN_ROW} WHERE r.run >= ?1 AND r.run < ?2 AND (?3 IS NULL OR h.ended = ?3)
+         ORDER BY r.created_ms DESC, r.run DESC LIMIT ?4"
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    let rows = select.query_map(params![prefix, prefix_end(prefix), filter.ended, as_limit(filter.limit)], run_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The first runs that begin with `prefix`, in the order of their ids.
+pub(crate) fn with_prefix(conn: &Connection, prefix: &str) -> Result<Vec<RunId>, ReadError> {
+    if !is_run_id_prefix(prefix) {
+        return Ok(Vec::new());
+    }
+    let mut select = conn.prepare_cached("SELECT run FROM runs WHERE run >= ?1 AND run < ?2 ORDER BY run LIMIT ?3")?;
+    let rows = select.query_map(params![prefix, prefix_end(prefix), CANDIDATES_MAX as i64], |row| {
+        RunId::parse(row.get_ref(0)?.as_str()?).map_err(|error| bad_text(0, error))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What comes after every run id that begins with `prefix`: `{` follows `z`.
+fn prefix_end(prefix: &str) -> String {
+    format!("{prefix}{{")
+}
+
+fn as_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn inbox(conn: &Connection, run: &RunId, after_id: u64, limit: usize) -> Result<Vec<Message>, ReadError> {
+    let base = first_id(known_run_no(conn, run)?);
+    let after = base + after_id.min(Seq::MAX.0) as i64;
+    let mut select =
+        conn.prepare_cached("SELECT id, at_ms, message FROM inbox WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3")?;
+    let rows = select.query_map([after, last_id(base), as_limit(limit)], |row| {
+        Ok(Message { id: (row.get::<_, i64>(0)? - base) as u64, at_ms: row.get(1)?, message: row.get(2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn tasks(conn: &Connection, run: &RunId, filter: &TaskFilter) -> Result<Vec<TaskRow>, ReadError> {
+    let run_no = known_run_no(conn, run)?;
+    let (instance, attempt) = match &filter.after {
+        Some((instance, attempt)) => (instance.as_str(), i64::from(*attempt)),
+        None => ("", -1),
+    };
+    let mut select = conn.prepare_cached(
+        "SELECT instance, attempt, epoch, kind, status, worker, priority, needs, waits_for, at_ms,
+             lease_until_ms, heartbeat_ms, updated_ms
+         FROM tasks WHERE run_no = ?1 AND (instance, attempt) > (?2, ?3) AND (?4 IS NULL OR status = ?4)
+         ORDER BY instance, attempt LIMIT ?5",
+    )?;
+    let status = filter.status.map(TaskStatus::word);
+    let rows = select.query_map(params![run_no, instance, attempt, status, as_limit(filter.limit)], |row| {
+        let word: String = row.get(4)?;
+        let status = TaskStatus::from_word(&word)
+            .ok_or_else(|| bad_text(4, std::io::Error::other(format!("{word:?} is not a status"))))?;
+        let task = NewTask {
+            instance: row.get(0)?,
+            attempt: row.get(1)?,
+            epoch: Epoch(unsigned(row, 2)?),
+            kind: row.get(3)?,
+            status,
+            worker: row.get(5)?,
+            priority: row.get(6)?,
+            needs: row.get(7)?,
+            waits_for: row.get(8)?,
+            at_ms: row.get(9)?,
+        };
+        let (lease_until_ms, heartbeat_ms, updated_ms) = (row.get(10)?, row.get(11)?, row.get(12)?);
+        Ok(TaskRow { run: run.clone(), task, lease_until_ms, heartbeat_ms, updated_ms })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn memo(conn: &Connection, key: &Digest) -> Result<Option<String>, ReadError> {
+    let mut select = conn.prepare_cached("SELECT row FROM memo WHERE key = ?1")?;
+    Ok(select.query_row([&key.0[..]], |row| row.get(0)).optional()?)
+}
+
+/// What is wrong beneath the logs.
+pub(crate) fn check(conn: &Connection) -> Result<Vec<String>, ReadError> {
+    let mut findings = Vec::new();
+    let mut integrity = conn.prepare(&format!("PRAGMA integrity_check({FINDINGS_MAX})"))?;
+    for finding in integrity.query_map([], |row| row.get::<_, String>(0))? {
+        findings.push(finding?);
+    }
+    findings.retain(|finding| finding != "ok");
+    let mut references = conn.prepare("PRAGMA foreign_key_check")?;
+    let strays = references.query_map([], |row| row.get::<_, String>(0))?;
+    for table in strays.take(FINDINGS_MAX) {
+        findings.push(format!("a row of {} belongs to no run", table?));
+    }
+    for (sql, what) in [
+        ("SELECT count(*) FROM records WHERE id >> 32 NOT IN (SELECT run_no FROM runs)", "records belong to no run"),
+        ("SELECT count(*) FROM inbox WHERE id >> 32 NOT IN (SELECT run_no FROM runs)", "messages belong to no run"),
+        ("SELECT count(*) FROM runs WHERE run_no NOT IN (SELECT run_no FROM heads)", "runs have no head"),
+        ("SELECT count(*) FROM runs WHERE run_no NOT IN (SELECT run_no FROM leases)", "runs have no lease"),
+    ] {
+        let count: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+        if count > 0 {
+            findings.push(format!("{count} {what}"));
+        }
+    }
+    Ok(findings)
+}
