@@ -332,7 +332,7 @@ impl<'w> Lowering<'w, '_> {
                     FaultKind::Limit => (codes::TEMPLATE_LIMIT, None),
                     FaultKind::Denied => (codes::TEMPLATE_DENIED, Some("compute it by an expression in `vars`")),
                 };
-                let message = format!("{} in line {} of the template", fault.message, fault.line);
+                let message = format!("line {} of the template: {}", fault.line, fault.message);
                 self.report.hinted(code, &span, message, hint.map(str::to_owned));
                 return None;
             }

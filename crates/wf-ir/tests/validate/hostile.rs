@@ -39,9 +39,12 @@ fn the_deepest_values_are_read() {
         value = Value::List(vec![value]);
     }
     let fields = [("reduce", Value::from("r")), ("inputs", "a".into()), ("how", "merge".into()), ("on_empty", value)];
-    check(vec![ask("a".to_owned(), "x"), Value::map(fields)], expect![[r#"
+    check(
+        vec![ask("a".to_owned(), "x"), Value::map(fields)],
+        expect![[r#"
         0 findings
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -167,11 +170,14 @@ fn a_draft_of_anything_gives_findings() {
 fn many_unknown_keys() {
     let keys = (0..50_000).map(|n| (format!("key{n}"), Value::Null));
     let node = Value::map(keys.chain([("ask".to_owned(), "a".into()), ("prompt".to_owned(), "x".into())]));
-    check(vec![node], expect![[r#"
+    check(
+        vec![node],
+        expect![[r#"
         1001 findings
         0:0: WF0103 `ask` has no field `key0`
              hint: it has prompt, vars, output, ensure, retry, memo, sample, tree, needs, after, accept, when, budget, permissions, role, timeout
         0:0: WF0103 `ask` has no field `key10000`
              hint: it has prompt, vars, output, ensure, retry, memo, sample, tree, needs, after, accept, when, budget, permissions, role, timeout
-    "#]]);
+    "#]],
+    );
 }
