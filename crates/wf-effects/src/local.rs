@@ -118,7 +118,15 @@ impl LocalEffects {
                 }
                 self.perform(ctx.workflow.node(leaf.node), &leaf, &prepared, ctx).await
             }
-            Request::Acquire { branch, base } => Ok(Outcome::Acquired(self.trees()?.acquire(&branch, &base).await?)),
+            order => Box::pin(self.tend(order, ctx)).await,
+        }
+    }
+
+    /// What is done to the tree of a branch.
+    async fn tend(&self, order: Request, ctx: &Ctx) -> Result<Outcome, Failure> {
+        let trees = self.trees()?;
+        match order {
+            Request::Acquire { branch, base } => Ok(Outcome::Acquired(trees.acquire(&branch, &base).await?)),
             Request::Checkpoint { branch, leaf, node, begin, at_ms } => {
                 let order = CheckpointOrder {
                     branch: branch.to_string(),
@@ -127,14 +135,16 @@ impl LocalEffects {
                     writes: writes(ctx.workflow.node(node)).to_vec(),
                     at_ms,
                 };
-                Ok(Outcome::Checkpointed(Box::new(self.trees()?.checkpoint(order).await?)))
+                Ok(Outcome::Checkpointed(Box::new(trees.checkpoint(order).await?)))
             }
             Request::Harvest { branch: _, base, commit } => {
-                let harvest = self.trees()?.repository().harvest(&base, &commit).await?;
-                Ok(Outcome::Checkpointed(Box::new(harvest)))
+                Ok(Outcome::Checkpointed(Box::new(trees.repository().harvest(&base, &commit).await?)))
             }
             Request::Release { branch, commit } => {
-                Ok(Outcome::Released { rescued: self.trees()?.release(&branch, &commit).await? })
+                Ok(Outcome::Released { rescued: trees.release(&branch, &commit).await? })
+            }
+            Request::Prepare(_) | Request::Perform { .. } => {
+                Err(failure("engine", "a leaf was ordered as an operation on a tree"))
             }
         }
     }
@@ -146,12 +156,13 @@ impl LocalEffects {
         prepared: &Prepared,
         ctx: &Ctx,
     ) -> Result<Outcome, Failure> {
+        // Asks come by the thousand: the state of what is rarer must not make theirs large.
         match &node.kind {
             Kind::Ask(ask) => self.ask(node, leaf, prepared, ask.output.as_ref(), ctx).await,
-            Kind::Agent(agent) => self.agent(node, leaf, prepared, agent, ctx).await,
-            Kind::Command(command) => self.command(node, leaf, prepared, command, ctx).await,
-            Kind::Test(test) => self.test(node, leaf, prepared, test, ctx).await,
-            Kind::Search(search) => self.search(leaf, prepared, search, ctx).await,
+            Kind::Agent(agent) => Box::pin(self.agent(node, leaf, prepared, agent, ctx)).await,
+            Kind::Command(command) => Box::pin(self.command(node, leaf, prepared, command, ctx)).await,
+            Kind::Test(test) => Box::pin(self.test(node, leaf, prepared, test, ctx)).await,
+            Kind::Search(search) => Box::pin(self.search(leaf, prepared, search, ctx)).await,
             kind => Err(unsupported(kind)),
         }
     }
@@ -171,7 +182,7 @@ impl LocalEffects {
         if known.is_some() {
             return Ok(known);
         }
-        let tree = self.trees()?.repository().tree_of(commit).await?;
+        let tree = Box::pin(self.trees()?.repository().tree_of(commit)).await?;
         let mut known = self.tree_ids.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= TREE_IDS_MAX {
             known.clear();

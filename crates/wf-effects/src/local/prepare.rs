@@ -49,10 +49,10 @@ impl LocalEffects {
                 estimate = most;
                 request
             }
-            Kind::Command(command) => self.command_request(node, leaf, command).await?,
-            Kind::Test(test) => self.test_request(node, leaf, test).await?,
-            Kind::Search(search) => self.search_request(node, leaf, search).await?,
-            Kind::Approve(approve) => self.gate_request(node, leaf, approve).await?,
+            Kind::Command(command) => Box::pin(self.command_request(node, leaf, command)).await?,
+            Kind::Test(test) => Box::pin(self.test_request(node, leaf, test)).await?,
+            Kind::Search(search) => Box::pin(self.search_request(node, leaf, search)).await?,
+            Kind::Approve(approve) => Box::pin(self.gate_request(node, leaf, approve)).await?,
             Kind::Wait(_) => Value::Null,
             kind => return Err(super::unsupported(kind)),
         };
@@ -152,7 +152,7 @@ impl LocalEffects {
     async fn render(&self, node: &Node, template: &Template, leaf: &LeafRequest) -> Result<String, Failure> {
         let mut scope = Scope::new(Arc::clone(&leaf.context));
         if template.names.contains("tree") {
-            scope = scope.with("tree", Arc::new(self.tree_facts(&leaf.tree).await?));
+            scope = scope.with("tree", Arc::new(Box::pin(self.tree_facts(&leaf.tree)).await?));
         }
         let rendered = self.templates.render(&template.source, scope);
         rendered.map_err(|error| failure("template", format!("the template of `{}`: {error}", node.path)))
