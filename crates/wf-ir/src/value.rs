@@ -140,6 +140,15 @@ impl Value {
         }
     }
 
+    /// A number in millionths, which hold every integer and every decimal exactly.
+    pub(crate) fn millionths(&self) -> Option<i128> {
+        match self {
+            Self::Int(value) => Some(i128::from(*value) * i128::from(SCALE)),
+            Self::Decimal(value) => Some(i128::from(value.micros())),
+            Self::Null | Self::Bool(_) | Self::Str(_) | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
     /// The text, if it is text.
     pub fn as_str(&self) -> Option<&str> {
         match self {

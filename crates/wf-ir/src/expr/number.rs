@@ -14,23 +14,14 @@ fn error<T>(message: impl Into<String>) -> Result<T, EvalError> {
     Err(EvalError(message.into()))
 }
 
-/// A number in millionths, which holds every integer and every decimal.
-fn millionths(value: &Value) -> Option<i128> {
-    match value {
-        Value::Int(value) => Some(i128::from(*value) * SCALE),
-        Value::Decimal(value) => Some(i128::from(value.micros())),
-        Value::Null | Value::Bool(_) | Value::Str(_) | Value::List(_) | Value::Map(_) => None,
-    }
-}
-
 /// The order of two numbers by what they stand for; `None` unless both are numbers.
 pub(super) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
-    Some(millionths(left)?.cmp(&millionths(right)?))
+    Some(left.millionths()?.cmp(&right.millionths()?))
 }
 
 /// An integer, also one written as a decimal.
 pub(super) fn whole(value: &Value) -> Option<i64> {
-    let millionths = millionths(value)?;
+    let millionths = value.millionths()?;
     if millionths % SCALE == 0 { i64::try_from(millionths / SCALE).ok() } else { None }
 }
 
@@ -47,7 +38,7 @@ pub(super) fn negate(value: &Value) -> Result<Value, EvalError> {
 /// `left operator right` for an operator of arithmetic.
 pub(super) fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Result<Value, EvalError> {
     let needs = if operator == Operator::Add { "two numbers, two strings or two lists" } else { "two numbers" };
-    let (Some(first), Some(second)) = (millionths(left), millionths(right)) else {
+    let (Some(first), Some(second)) = (left.millionths(), right.millionths()) else {
         return unfit(operator, needs, left, right);
     };
     if second == 0 && matches!(operator, Operator::Divide | Operator::Remainder) {
@@ -73,8 +64,7 @@ fn integers(operator: Operator, left: i64, right: i64) -> Option<i64> {
     }
 }
 
-/// On millionths. No product overflows: integers are below 2^84 in millionths, and an operand that is a decimal is
-/// below 2^50, except that two integers never come here.
+/// On millionths. What overflows 128 bits on the way is far outside the range of decimals, so it is the same error.
 fn decimals(operator: Operator, left: i128, right: i128) -> Option<Decimal> {
     let millionths = match operator {
         Operator::Add => left.checked_add(right)?,
