@@ -1,10 +1,11 @@
 //! Effects on this machine: leaves are prepared and performed here, trees are git's.
 //!
 //! An effect is answered with what [`prepare`] or one of the performers found out; whatever goes wrong on the way is a
-//! [`Failure`], which the kernel judges. One [`LocalEffects`] serves one run.
+//! [`Failure`](wf_kernel::record::Failure), which the kernel judges. One [`LocalEffects`] serves one run.
 
 mod ask;
 mod command;
+mod failed;
 mod keep;
 mod prepare;
 mod search;
@@ -17,13 +18,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use wf_ir::node::{Kind, Node};
 use wf_ir::{Digest, Glob, Value, Workflow};
 use wf_kernel::effect::{LeafRequest, Request, TreeUse};
-use wf_kernel::record::{Failure, Prepared, Success};
+use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 
 use crate::contract::{BoxFuture, Ctx, Effects};
 use crate::git::{CheckpointOrder, Trees};
 use crate::mock::{Mock, Rules};
 use crate::template::Templates;
+use failed::{Failed, failure, unsupported};
 
 /// The role of leaves for which none is named.
 pub const ROLE_DEFAULT: &str = "default";
@@ -106,7 +108,7 @@ impl LocalEffects {
         }
     }
 
-    async fn answer(&self, effect: Effect, ctx: &Ctx) -> Result<Outcome, Failure> {
+    async fn answer(&self, effect: Effect, ctx: &Ctx) -> Result<Outcome, Failed> {
         match effect.request {
             Request::Prepare(leaf) => {
                 let prepared = self.prepare(ctx.workflow.node(leaf.node), &leaf, ctx).await?;
@@ -123,7 +125,7 @@ impl LocalEffects {
     }
 
     /// What is done to the tree of a branch.
-    async fn tend(&self, order: Request, ctx: &Ctx) -> Result<Outcome, Failure> {
+    async fn tend(&self, order: Request, ctx: &Ctx) -> Result<Outcome, Failed> {
         let trees = self.trees()?;
         match order {
             Request::Acquire { branch, base } => Ok(Outcome::Acquired(trees.acquire(&branch, &base).await?)),
@@ -155,7 +157,7 @@ impl LocalEffects {
         leaf: &LeafRequest,
         prepared: &Prepared,
         ctx: &Ctx,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failed> {
         // Asks come by the thousand: the state of what is rarer must not make theirs large.
         match &node.kind {
             Kind::Ask(ask) => self.ask(node, leaf, prepared, ask.output.as_ref(), ctx).await,
@@ -167,12 +169,12 @@ impl LocalEffects {
         }
     }
 
-    fn trees(&self) -> Result<&Trees, Failure> {
+    fn trees(&self) -> Result<&Trees, Failed> {
         self.trees.as_ref().ok_or_else(|| failure("no_repository", "there is no repository to work in"))
     }
 
     /// The id of the tree that a leaf sees.
-    async fn tree_id(&self, tree: &TreeUse) -> Result<Option<String>, Failure> {
+    async fn tree_id(&self, tree: &TreeUse) -> Result<Option<String>, Failed> {
         let commit = match tree {
             TreeUse::None => return Ok(None),
             TreeUse::Branch { begin, .. } => begin,
@@ -218,9 +220,7 @@ impl LocalEffects {
 
 impl Effects for LocalEffects {
     fn perform(&self, effect: Effect, ctx: Ctx) -> BoxFuture<'_, Outcome> {
-        Box::pin(
-            async move { self.answer(effect, &ctx).await.unwrap_or_else(|failure| Outcome::Failed(Box::new(failure))) },
-        )
+        Box::pin(async move { self.answer(effect, &ctx).await.unwrap_or_else(Failed::into_outcome) })
     }
 }
 
@@ -236,23 +236,6 @@ fn writes(node: &Node) -> &[Glob] {
 /// The name of the role that does a leaf.
 fn role_name(node: &Node) -> &str {
     node.role.as_deref().unwrap_or(ROLE_DEFAULT)
-}
-
-/// A failure that another attempt would meet again.
-fn failure(code: &str, message: impl Into<String>) -> Failure {
-    Failure {
-        code: code.to_owned(),
-        message: message.into(),
-        retryable: false,
-        usage: Usage::default(),
-        evidence: None,
-        artifacts: BTreeMap::new(),
-        rescued: None,
-    }
-}
-
-fn unsupported(kind: &Kind) -> Failure {
-    failure("unsupported", format!("`{}` cannot be performed by this version", kind.name()))
 }
 
 /// A success without artifacts.

@@ -1,5 +1,7 @@
 //! The mock provider: which rule answers, what it answers, and that answers depend on recorded things only.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -298,7 +300,7 @@ fn the_digest_is_of_what_rules_say() {
 }
 
 fn check_refused(source: &str, expect: Expect) {
-    let found = Rules::parse(source, "a.mock.toml").expect_err("refused");
+    let found = Rules::parse(source, "a.mock.toml").unwrap_err();
     let mut text = String::new();
     for it in found {
         text += &format!("{}:{}:{}: {} {}\n", it.span.file, it.span.line, it.span.column, it.code, it.message);
@@ -617,4 +619,18 @@ fn the_documentation_shows_rules_that_work() {
             }
         }
     }
+}
+
+#[test]
+fn the_shipped_rules_can_be_used() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../workflows");
+    let mut files = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().ends_with(".mock.toml") {
+            assert!(!Rules::load(&path).unwrap().is_empty(), "{path:?}");
+            files += 1;
+        }
+    }
+    assert!(files >= 4, "{files}");
 }

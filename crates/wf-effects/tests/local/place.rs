@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use wf_kernel::{Outcome, ValueRef};
 
-use crate::setup::{Means, World, block, failed, names, node, show, succeeded};
+use crate::setup::{Means, World, block, names, node, show, succeeded};
 
 const FILES: [(&str, &str); 4] = [
     ("src/a.rs", "fn a() {} // todo\n"),
