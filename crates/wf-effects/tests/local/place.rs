@@ -118,8 +118,8 @@ fn a_command_runs_where_it_says() {
     );
     block(async {
         // A symlink may lead within the tree, and not out of it.
-        let links = [("out", "../../.."), ("in", "src")];
-        for (cwd, expected) in [("out", "cwd_missing: \"out\": it is outside of the tree"), ("in", "")] {
+        let links = [("away", "../../.."), ("in", "src")];
+        for (cwd, expected) in [("away", "cwd_missing: \"away\": it is outside of the tree"), ("in", "")] {
             let fields = format!(r#"{{{},"cwd":"{cwd}"}}"#, sh("true"));
             let (world, outcome) =
                 one(Means { files: &FILES, links: &links, ..Means::default() }, "command", &fields).await;
