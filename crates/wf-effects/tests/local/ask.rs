@@ -201,19 +201,18 @@ fn what_is_cancelled_answers_at_once() {
 #[test]
 fn pacing_takes_time_and_streams() {
     block(async {
-        let rules = "[[rule]]\nmatch = { attempt = 1 }\nlatency_ms = 3\nsay = ['one', 'two']\ntext = 'three'\n\
+        let rules = "[[rule]]\nmatch = { node = 'q' }\nlatency_ms = 3\nsay = ['one', 'two']\ntext = 'three'\n\
                      [[rule]]\nlatency_ms = 86400000";
         let means = Means { rules, is_paced: true, ..Means::default() };
-        let ask = node("ask", "q", r#"{"prompt":"x","timeout":"50ms"}"#, vec![]);
-        let world = World::new(means, vec![ask]);
-        let leaf = world.leaf("q", "{}");
-        succeeded(world.perform(&leaf).await);
+        let slow = node("ask", "slow", r#"{"prompt":"x","timeout":"50ms"}"#, vec![]);
+        let world = World::new(means, vec![node("ask", "q", r#"{"prompt":"x"}"#, vec![]), slow]);
+        succeeded(world.perform(&world.leaf("q", "{}")).await);
         expect![[r#"
             {"stream":"say","text":"one"}
             {"stream":"say","text":"two"}
             {"stream":"answer","text":"three"}"#]]
         .assert_eq(&world.trace("q").await);
-        let outcome = world.perform(&LeafRequest { attempt: 2, ..leaf }).await;
+        let outcome = world.perform(&world.leaf("slow", "{}")).await;
         assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
     });
 }
