@@ -19,7 +19,7 @@ use super::trace::Trace;
 use super::{LocalEffects, keep, success};
 use crate::contract::Ctx;
 use crate::git::SnapshotDir;
-use crate::process::{Bounds, Captured, End, Finished, Spec, run};
+use crate::process::{Bounds, Captured, End, Finished, Spec, Stream, run};
 
 /// How long a command or test may take when it does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
@@ -134,9 +134,10 @@ impl LocalEffects {
         let ran = self.run_in(&place.dir, argv, node, leaf, job, ctx).await;
         if let (TreeUse::Branch { branch, begin, .. }, false) = (&leaf.tree, job.keeps) {
             // Also after a failure: the next leaf begins where this one did.
-            self.trees()?.discard(branch, begin).await?;
+            let dropped = self.trees()?.discard(branch, begin).await;
+            dropped.map_err(|error| Failed::from(error).rescued(place.rescued.clone()))?;
         }
-        drop(place.copy);
+        remove(place.copy).await;
         match ran {
             Ok(ran) => Ok((ran, place.rescued)),
             Err(failed) => Err(failed.rescued(place.rescued)),
@@ -181,10 +182,11 @@ impl LocalEffects {
             bounds: Bounds::with_timeout(node.timeout_ms.map_or(TIMEOUT_DEFAULT, Duration::from_millis)),
         };
         let trace = Trace::new(ctx, &leaf.path);
-        let lines = |stream: crate::process::Stream, line: &str| trace.line(stream.as_str(), line);
-        let finished = run(&spec, &ctx.cancel, &lines)
-            .await
-            .map_err(|error| failure(error.code(), error.to_string()).retryable(error.is_retryable()))?;
+        let lines = |stream: Stream, line: &str| trace.line(stream.as_str(), line);
+        let finished = run(&spec, &ctx.cancel, &lines).await;
+        remove(home).await;
+        let finished =
+            finished.map_err(|error| failure(error.code(), error.to_string()).retryable(error.is_retryable()))?;
         let shows = match job.expect {
             Some(pattern) => shows(pattern, &finished)?,
             None => true,
@@ -211,6 +213,12 @@ impl LocalEffects {
         }
         env
     }
+}
+
+/// Removes a directory that goes with its owner, which may take a while.
+async fn remove<T: Send + 'static>(directory: T) {
+    // Without it, it is gone all the same; only its thread could not be had.
+    let _ = tokio::task::spawn_blocking(move || drop(directory)).await;
 }
 
 /// The exit code; an outcome where it was us who ended it.
