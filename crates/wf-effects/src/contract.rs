@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use wf_ir::Workflow;
 use wf_kernel::{Effect, Outcome};
+use wf_store::{Blobs, Traces};
 
 /// A boxed future, so that the seams can stand behind `Arc<dyn …>`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -27,6 +28,10 @@ pub struct Ctx {
     pub workflow: Arc<Workflow>,
     /// Its seed.
     pub seed: u64,
+    /// Where values too large for a record go.
+    pub blobs: Arc<dyn Blobs>,
+    /// Where what happens meanwhile goes; nothing depends on it.
+    pub traces: Arc<dyn Traces>,
     /// Tells when the effect is to end.
     pub cancel: CancelToken,
 }

@@ -18,5 +18,6 @@ pub mod local;
 pub mod mock;
 pub mod process;
 pub mod search;
+pub mod template;
 
 pub use contract::{CancelToken, Clock, Ctx, Effects, RealClock};

@@ -1,1 +1,250 @@
-//! To be written.
+//! Effects on this machine: leaves are prepared and performed here, trees are git's.
+//!
+//! An effect is answered with what [`prepare`] or one of the performers found out; whatever goes wrong on the way is a
+//! [`Failure`], which the kernel judges. One [`LocalEffects`] serves one run.
+
+mod ask;
+mod command;
+mod keep;
+mod prepare;
+mod search;
+mod trace;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use wf_ir::node::{Kind, Node};
+use wf_ir::{Digest, Glob, Value, Workflow};
+use wf_kernel::effect::{LeafRequest, Request, TreeUse};
+use wf_kernel::record::{Failure, Prepared, Success};
+use wf_kernel::{Effect, Outcome, Usage, ValueRef};
+
+use crate::contract::{BoxFuture, Ctx, Effects};
+use crate::git::{CheckpointOrder, Trees};
+use crate::mock::{Mock, Rules};
+use crate::template::Templates;
+
+/// The role of leaves for which none is named.
+pub const ROLE_DEFAULT: &str = "default";
+/// Commits whose tree ids are remembered.
+const TREE_IDS_MAX: usize = 10_000;
+
+/// What leaves find on this machine.
+pub struct LocalOptions {
+    /// Who answers for roles.
+    pub catalog: Catalog,
+    /// The run's trees; none where there is no repository.
+    pub trees: Option<Trees>,
+    /// Variables that commands may be given. `PATH` and `LANG` are given to each; the rest is handed out by a node's
+    /// allow-list.
+    pub env: BTreeMap<String, String>,
+    /// Where throw-away homes of commands are made. Outside of every repository.
+    pub scratch_dir: PathBuf,
+    /// Whether commands of this repository may run.
+    pub is_trusted: bool,
+}
+
+/// Who answers for roles: for now, the mock for each.
+pub struct Catalog {
+    /// Its rules.
+    pub rules: Rules,
+    /// Its seed.
+    pub seed: u64,
+    /// Whether it takes as long as its rules say, so that there is something to watch.
+    pub is_paced: bool,
+}
+
+impl Catalog {
+    /// What its answers depend on.
+    pub fn digest(&self) -> Digest {
+        Digest::of(provider(self.rules.digest(), self.seed).to_json().as_bytes())
+    }
+}
+
+/// The mock, as resolved roles and catalogs name it.
+fn provider(rules: Option<Digest>, seed: u64) -> Value {
+    let text = |text: &str| Value::Str(text.to_owned());
+    Value::Map(
+        [
+            ("provider".to_owned(), text("mock")),
+            ("model".to_owned(), text("mock")),
+            ("rules".to_owned(), rules.map_or(Value::Null, |rules| Value::Str(rules.to_string()))),
+            // Not every seed is an integer that JSON readers agree on.
+            ("seed".to_owned(), Value::Str(seed.to_string())),
+        ]
+        .into(),
+    )
+}
+
+/// Performs effects on this machine.
+pub struct LocalEffects {
+    mock: Mock,
+    is_paced: bool,
+    trees: Option<Trees>,
+    env: BTreeMap<String, String>,
+    scratch_dir: PathBuf,
+    is_trusted: bool,
+    templates: Templates,
+    roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
+    tree_ids: RwLock<HashMap<String, String>>,
+}
+
+impl LocalEffects {
+    /// Effects with these means.
+    pub fn new(options: LocalOptions) -> Self {
+        Self {
+            mock: Mock::new(options.catalog.rules, options.catalog.seed),
+            is_paced: options.catalog.is_paced,
+            trees: options.trees,
+            env: options.env,
+            scratch_dir: options.scratch_dir,
+            is_trusted: options.is_trusted,
+            templates: Templates::default(),
+            roles: RwLock::default(),
+            tree_ids: RwLock::default(),
+        }
+    }
+
+    async fn answer(&self, effect: Effect, ctx: &Ctx) -> Result<Outcome, Failure> {
+        match effect.request {
+            Request::Prepare(leaf) => {
+                let prepared = self.prepare(ctx.workflow.node(leaf.node), &leaf, ctx).await?;
+                Ok(Outcome::Prepared(Box::new(prepared)))
+            }
+            Request::Perform { leaf, prepared } => {
+                if ctx.cancel.is_cancelled() {
+                    return Ok(Outcome::Cancelled { usage: Usage::default() });
+                }
+                self.perform(ctx.workflow.node(leaf.node), &leaf, &prepared, ctx).await
+            }
+            Request::Acquire { branch, base } => Ok(Outcome::Acquired(self.trees()?.acquire(&branch, &base).await?)),
+            Request::Checkpoint { branch, leaf, node, begin, at_ms } => {
+                let order = CheckpointOrder {
+                    branch: branch.to_string(),
+                    leaf: leaf.to_string(),
+                    begin,
+                    writes: writes(ctx.workflow.node(node)).to_vec(),
+                    at_ms,
+                };
+                Ok(Outcome::Checkpointed(Box::new(self.trees()?.checkpoint(order).await?)))
+            }
+            Request::Harvest { branch: _, base, commit } => {
+                let harvest = self.trees()?.repository().harvest(&base, &commit).await?;
+                Ok(Outcome::Checkpointed(Box::new(harvest)))
+            }
+            Request::Release { branch, commit } => {
+                Ok(Outcome::Released { rescued: self.trees()?.release(&branch, &commit).await? })
+            }
+        }
+    }
+
+    async fn perform(
+        &self,
+        node: &Node,
+        leaf: &LeafRequest,
+        prepared: &Prepared,
+        ctx: &Ctx,
+    ) -> Result<Outcome, Failure> {
+        match &node.kind {
+            Kind::Ask(ask) => self.ask(node, leaf, prepared, ask.output.as_ref(), ctx).await,
+            Kind::Agent(agent) => self.agent(node, leaf, prepared, agent, ctx).await,
+            Kind::Command(command) => self.command(node, leaf, prepared, command, ctx).await,
+            Kind::Test(test) => self.test(node, leaf, prepared, test, ctx).await,
+            Kind::Search(search) => self.search(leaf, prepared, search, ctx).await,
+            kind => Err(unsupported(kind)),
+        }
+    }
+
+    fn trees(&self) -> Result<&Trees, Failure> {
+        self.trees.as_ref().ok_or_else(|| failure("no_repository", "there is no repository to work in"))
+    }
+
+    /// The id of the tree that a leaf sees.
+    async fn tree_id(&self, tree: &TreeUse) -> Result<Option<String>, Failure> {
+        let commit = match tree {
+            TreeUse::None => return Ok(None),
+            TreeUse::Branch { begin, .. } => begin,
+            TreeUse::Snapshot { commit, .. } => commit,
+        };
+        let known = self.tree_ids.read().unwrap_or_else(PoisonError::into_inner).get(commit).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let tree = self.trees()?.repository().tree_of(commit).await?;
+        let mut known = self.tree_ids.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= TREE_IDS_MAX {
+            known.clear();
+        }
+        known.insert(commit.clone(), tree.clone());
+        Ok(Some(tree))
+    }
+
+    /// A role as resolved for a workflow.
+    fn role(&self, workflow: &Workflow, role: &str) -> Arc<Value> {
+        let hash = workflow.hash();
+        {
+            let roles = self.roles.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(value) = roles.get(&hash).and_then(|roles| roles.get(role)) {
+                return Arc::clone(value);
+            }
+        }
+        let mut value = provider(self.mock.rules_digest(), self.mock.seed());
+        if let Value::Map(fields) = &mut value {
+            fields.insert("role".to_owned(), Value::from(role));
+            if let Some(wanted) = workflow.roles().get(role) {
+                let needs = wanted.needs.iter().map(|need| Value::from(need.as_str())).collect();
+                fields.insert("needs".to_owned(), Value::List(needs));
+                fields.insert("params".to_owned(), Value::Map(wanted.params.clone()));
+            }
+        }
+        let value = Arc::new(value);
+        let mut roles = self.roles.write().unwrap_or_else(PoisonError::into_inner);
+        roles.entry(hash).or_default().insert(role.to_owned(), Arc::clone(&value));
+        value
+    }
+}
+
+impl Effects for LocalEffects {
+    fn perform(&self, effect: Effect, ctx: Ctx) -> BoxFuture<'_, Outcome> {
+        Box::pin(
+            async move { self.answer(effect, &ctx).await.unwrap_or_else(|failure| Outcome::Failed(Box::new(failure))) },
+        )
+    }
+}
+
+/// What a leaf may write.
+fn writes(node: &Node) -> &[Glob] {
+    match &node.kind {
+        Kind::Agent(agent) => &agent.writes,
+        Kind::Command(command) => &command.writes,
+        _ => &[],
+    }
+}
+
+/// The name of the role that does a leaf.
+fn role_name(node: &Node) -> &str {
+    node.role.as_deref().unwrap_or(ROLE_DEFAULT)
+}
+
+/// A failure that another attempt would meet again.
+fn failure(code: &str, message: impl Into<String>) -> Failure {
+    Failure {
+        code: code.to_owned(),
+        message: message.into(),
+        retryable: false,
+        usage: Usage::default(),
+        evidence: None,
+        artifacts: BTreeMap::new(),
+        rescued: None,
+    }
+}
+
+fn unsupported(kind: &Kind) -> Failure {
+    failure("unsupported", format!("`{}` cannot be performed by this version", kind.name()))
+}
+
+/// A success without artifacts.
+fn success(value: ValueRef, usage: Usage) -> Success {
+    Success { value, usage, artifacts: BTreeMap::new(), rescued: None }
+}

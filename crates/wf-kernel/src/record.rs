@@ -122,6 +122,12 @@ pub struct RunStarted {
     pub catalog: Digest,
     /// Whether commands run in a sandbox: `none` until there is one.
     pub sandbox: String,
+    /// The root of the checkout whose trees it works in, for whoever resumes it on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// The blob of the mock's rules as they were written, so that a resumed run is answered as it was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Digest>,
 }
 
 /// An input of a run.

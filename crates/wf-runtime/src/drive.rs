@@ -134,6 +134,8 @@ impl Flights {
             run_id: Arc::from(owned.run.as_str()),
             workflow: owned.workflow.clone(),
             seed,
+            blobs: owned.runtime.store.blobs.clone(),
+            traces: owned.runtime.store.traces.clone(),
             cancel: cancel.clone(),
         };
         let id = effect.id.clone();

@@ -85,10 +85,9 @@ pub(super) struct Lowered {
 /// The second pass.
 pub(super) fn lower(raw: &RawWorkflow, report: &mut Report) -> Lowered {
     let inputs = read_inputs(raw);
-    let sensitive = inputs.iter().map(|(name, input)| (name.as_str(), input.sensitive)).collect();
     let mut lowering = Lowering {
         raw,
-        scopes: Scopes::new(raw, sensitive),
+        scopes: Scopes::new(raw, inputs.keys().map(String::as_str).collect()),
         templates: Templates::new(),
         report,
         out: Lowered::default(),

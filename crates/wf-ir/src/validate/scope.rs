@@ -4,7 +4,8 @@
 //! that run in order only earlier nodes are there; in a `parallel` all siblings are, as long as nothing waits for
 //! itself. The id of an enclosing `expand` is the current element.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codes;
 use crate::diagnostic::Diagnostic;
@@ -12,7 +13,7 @@ use crate::draft::Span;
 use crate::fields::KindTag;
 
 use super::normal::{RawWorkflow, shown};
-use super::report::{did_you_mean, nearest};
+use super::report::nearest;
 
 /// What a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,29 +81,24 @@ pub(super) struct Scopes<'w> {
     raw: &'w RawWorkflow,
     lists: BTreeMap<Option<usize>, BTreeMap<&'w str, usize>>,
     anywhere: BTreeMap<&'w str, usize>,
-    inputs: BTreeMap<&'w str, bool>,
+    inputs: BTreeSet<&'w str>,
+    /// How many more close names are looked for: each look goes over all names in scope.
+    looks_left: Cell<usize>,
 }
 
+/// Most unknown names for which a close one is looked for.
+const LOOKS_MAX: usize = 100;
+
 impl<'w> Scopes<'w> {
-    /// Of a workflow; `inputs` says of each declared input whether it is sensitive.
-    pub(super) fn new(raw: &'w RawWorkflow, inputs: BTreeMap<&'w str, bool>) -> Self {
+    /// Of a workflow with these inputs.
+    pub(super) fn new(raw: &'w RawWorkflow, inputs: BTreeSet<&'w str>) -> Self {
         let mut lists: BTreeMap<Option<usize>, BTreeMap<&'w str, usize>> = BTreeMap::new();
         let mut anywhere = BTreeMap::new();
         for (ix, node) in raw.nodes.iter().enumerate().filter(|(_, node)| !node.inner && !node.id.is_empty()) {
             lists.entry(node.parent).or_default().entry(&node.id).or_insert(ix);
             anywhere.entry(node.id.as_str()).or_insert(ix);
         }
-        Self { raw, lists, anywhere, inputs }
-    }
-
-    /// Whether an input is declared, and then whether it is sensitive.
-    pub(super) fn input(&self, name: &str) -> Option<bool> {
-        self.inputs.get(name).copied()
-    }
-
-    /// The names of the inputs.
-    pub(super) fn input_names(&self) -> impl Iterator<Item = &str> {
-        self.inputs.keys().copied()
+        Self { raw, lists, anywhere, inputs, looks_left: Cell::new(LOOKS_MAX) }
     }
 
     /// The sibling with this id under `parent`.
@@ -230,7 +226,7 @@ impl<'w> Scopes<'w> {
     }
 
     fn unknown(&self, place: Place, name: &str, span: &Span) -> Diagnostic {
-        let hint = if self.inputs.contains_key(name) {
+        let hint = if self.inputs.contains(name) {
             Some(format!("write `inputs.{name}` for the input"))
         } else if let Some(near) = self.nearest(place, name) {
             Some(format!("did you mean `{near}`?"))
@@ -242,6 +238,7 @@ impl<'w> Scopes<'w> {
     }
 
     fn nearest(&self, place: Place, name: &str) -> Option<&str> {
+        self.looks_left.set(self.looks_left.get().checked_sub(1)?);
         let mut parents: Vec<Option<usize>> = vec![None];
         if let Some(ix) = place.node() {
             parents.extend(self.enclosing(ix).map(Some));
@@ -250,31 +247,25 @@ impl<'w> Scopes<'w> {
         nearest(name, names)
     }
 
-    /// A hint for a name that exists, but not in scope.
+    /// A hint for a name that exists, but not in scope: where it is, and how its value is read from here.
     fn elsewhere(&self, place: Place, ix: usize) -> Option<String> {
         let name = &self.raw.nodes[ix].id;
         let mut path = vec![name.as_str()];
         for outer in self.enclosing(ix).skip(1) {
             let node = &self.raw.nodes[outer];
+            if node.is(KindTag::Branch) {
+                path.push("results");
+            }
             path.push(&node.id);
             if matches!(self.find(place, &node.id), Found::Node(found) if found == outer) {
+                let elements = self.enclosing(ix).skip(1).take_while(|above| *above != outer).chain([outer]);
+                let repeated = elements.into_iter().any(|above| self.raw.nodes[above].is(KindTag::Expand));
                 path.reverse();
-                return Some(format!(
-                    "`{name}` is inside `{}` and cannot be named from here; name `{}`",
-                    path[..path.len() - 1].join("/"),
-                    node.id
-                ));
+                let read = if repeated { format!("name `{}`", node.id) } else { format!("read `{}`", path.join(".")) };
+                return Some(format!("`{name}` is inside `{}`; {read}", node.id));
             }
         }
         let parent = self.raw.nodes[ix].parent.map(|parent| self.raw.nodes[parent].id.as_str())?;
         Some(format!("there is a `{name}` inside `{parent}`, which cannot be named from here"))
-    }
-
-    /// What an unknown input is told.
-    pub(super) fn unknown_input(&self, name: &str, span: &Span) -> Diagnostic {
-        let hint = did_you_mean(name, self.input_names());
-        let message = format!("there is no input `{}`", shown(name));
-        let finding = Diagnostic::error(codes::UNKNOWN_INPUT, span, message);
-        Diagnostic { hint: hint.or_else(|| Some(format!("declare it: inputs: {{{name}: …}}"))), ..finding }
     }
 }

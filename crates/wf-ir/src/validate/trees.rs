@@ -16,7 +16,7 @@ use super::order::Order;
 use super::report::Report;
 
 /// Most pairs of globs that are compared in one workflow.
-const COMPARISONS_MAX: usize = 100_000;
+const COMPARISONS_MAX: usize = 20_000;
 
 /// Checks the writers of every tree and notes which nodes write.
 pub(super) fn check(raw: &RawWorkflow, lowered: &mut Lowered, order: &Order, report: &mut Report) {
@@ -212,14 +212,10 @@ impl Trees<'_, '_> {
 
 /// Words for what two globs have in common, when there is something.
 fn example(left: &Glob, right: &Glob) -> Option<String> {
-    if !left.overlaps(right) {
-        return None;
-    }
-    let literal = [left, right].into_iter().find(|glob| !glob.as_str().contains(['*', '?', '[', '{', '\\']));
-    let both = match literal {
-        _ if left == right => format!("both write {:?}", left.as_str()),
-        Some(path) => format!("{:?} and {:?} both match {:?}", left.as_str(), right.as_str(), path.as_str()),
-        None => format!("{:?} overlaps {:?}", left.as_str(), right.as_str()),
-    };
-    Some(both)
+    let path = left.witness(right)?;
+    Some(if left == right {
+        format!("both write {:?}", left.as_str())
+    } else {
+        format!("{:?} and {:?} both match {path:?}", left.as_str(), right.as_str())
+    })
 }

@@ -7,7 +7,6 @@ use crate::expr::TypeScope;
 use crate::node::{Candidates, How, InputDecl, Kind, NodeIx};
 use crate::types::Type;
 
-use super::forms::type_text;
 use super::lower::{ExprUse, Lowered, TemplatePath, Want, span_within};
 use super::normal::{RawWorkflow, shown};
 use super::order::Order;
@@ -15,7 +14,9 @@ use super::report::{Report, did_you_mean};
 use super::scope::{Meaning, Place};
 
 /// Largest type that is kept, in parts; what is larger is not checked before a run.
-const TYPE_PARTS_MAX: usize = 2_000;
+const TYPE_PARTS_MAX: usize = 1_000;
+/// Largest type of a candidate that is kept inside the type of what consumes it, so that chains stay cheap.
+const CANDIDATE_PARTS_MAX: usize = 100;
 
 /// Fills in the type of every node and checks what reads them.
 pub(super) fn check(raw: &RawWorkflow, lowered: &mut Lowered, order: &Order, report: &mut Report) {
@@ -119,7 +120,7 @@ impl Typing<'_, '_> {
                 Want::Number => "a number",
                 Want::ListOrInt => "a list or an integer",
             };
-            let message = format!("`{}` must be {wanted}, and this is {}", usage.name, type_text(&ty));
+            let message = format!("`{}` must be {wanted}, and this is {ty}", usage.name);
             self.report.error(codes::EXPR_TYPE, &usage.span, message);
         }
         if usage.want == Want::ListOrInt {
@@ -171,7 +172,7 @@ impl Typing<'_, '_> {
         }
         .into_iter();
         match types.next() {
-            Some(first) if types.all(|other| other == first) => first.clone(),
+            Some(first) if parts(first) <= CANDIDATE_PARTS_MAX && types.all(|other| other == first) => first.clone(),
             _ => Type::Any,
         }
     }
@@ -279,7 +280,8 @@ impl Typing<'_, '_> {
                 Type::Map(item) => *item,
                 Type::Any => return None,
                 ty => {
-                    let message = format!("`{}` does not exist: {} has no fields", shown(&path.whole), type_text(&ty));
+                    let message =
+                        format!("`{}` does not exist: a value of type {ty} has no fields", shown(&path.whole));
                     return Some((message, None));
                 }
             };

@@ -1,0 +1,160 @@
+//! Git's control files of a tree: its `.git` pointer and its entry in `worktrees/`. An agent can write both, so they are
+//! brought back to what the engine wrote before they are used. The engine's own calls do not rest on them.
+
+use std::path::{Path, PathBuf};
+
+use super::clean::read_small;
+use super::error::GitError;
+use super::repository::Repository;
+
+const POINTER_BYTES_MAX: u64 = 8 << 10;
+
+/// Where one tree and its control files are.
+#[derive(Clone, Debug)]
+pub(crate) struct TreePlace {
+    /// `<hash>-<slug>`, also the name of git's entry.
+    pub(crate) name: String,
+    /// The files.
+    pub(crate) dir: PathBuf,
+    /// Git's entry: HEAD, the agent's index, pointers.
+    pub(crate) admin: PathBuf,
+}
+
+/// What `.git` in a tree is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pointer {
+    /// What the engine wrote.
+    AsWritten,
+    /// A file or link that says something else, or nothing: nothing of value.
+    Odd,
+    /// A directory: a repository of the agent's own, perhaps with work in it.
+    Directory,
+}
+
+impl TreePlace {
+    pub(crate) fn pointer(&self) -> Pointer {
+        let dot_git = self.dir.join(".git");
+        match std::fs::symlink_metadata(&dot_git) {
+            Ok(metadata) if metadata.is_dir() => Pointer::Directory,
+            _ if read_small(&dot_git, POINTER_BYTES_MAX).as_deref() == Some(self.pointer_text().as_bytes()) => {
+                Pointer::AsWritten
+            }
+            _ => Pointer::Odd,
+        }
+    }
+
+    fn pointer_text(&self) -> String {
+        format!("gitdir: {}\n", self.admin.display())
+    }
+
+    /// Whether git's entry is there, as directories.
+    ///
+    /// # Errors
+    /// When something else is in its place: it could lead anywhere.
+    pub(crate) fn has_admin(&self) -> Result<bool, GitError> {
+        for dir in [self.admin.parent().unwrap_or(&self.admin), &self.admin] {
+            match std::fs::symlink_metadata(dir) {
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(_) => return Err(GitError::tampered(dir, "it is no directory")),
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes git's entry again, but for HEAD and the agent's index. Must come before git is told to use it.
+    pub(crate) fn restore_admin(&self) -> Result<(), GitError> {
+        write_if_other(&self.admin.join("commondir"), "../..\n")?;
+        write_if_other(&self.admin.join("gitdir"), &format!("{}\n", self.dir.join(".git").display()))?;
+        remove_any(&self.admin.join("config.worktree"))?;
+        for name in ["HEAD", "index", "logs", "logs/HEAD", "refs"] {
+            let path = self.admin.join(name);
+            if std::fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+                remove_any(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the tree's `.git` again, unless it is a directory, which must be saved or dropped first.
+    pub(crate) fn restore_pointer(&self) -> Result<(), GitError> {
+        let dot_git = self.dir.join(".git");
+        if self.pointer() == Pointer::Directory {
+            return Err(GitError::tampered(&dot_git, "it is a directory"));
+        }
+        write_if_other(&dot_git, &self.pointer_text())
+    }
+
+    /// Detaches HEAD at `commit`.
+    pub(crate) async fn set_head(&self, repository: &Repository, commit: &str) -> Result<(), GitError> {
+        if self.is_detached(commit) {
+            return Ok(());
+        }
+        let head = self.admin.join("HEAD");
+        let refs = self.admin.join("refs");
+        // Without these two git does not take the entry for a checkout at all.
+        if read_small(&head, POINTER_BYTES_MAX).is_none() {
+            remove_any(&head)?;
+            write_if_other(&head, &format!("{commit}\n"))?;
+        }
+        std::fs::create_dir_all(&refs).map_err(GitError::io("make", &refs))?;
+        repository.set_head(&self.admin, commit).await
+    }
+
+    /// Whether HEAD is plainly this commit, so that git need not be asked.
+    pub(crate) fn is_detached(&self, commit: &str) -> bool {
+        read_small(&self.admin.join("HEAD"), POINTER_BYTES_MAX)
+            .is_some_and(|bytes| bytes.trim_ascii_end() == commit.as_bytes())
+    }
+}
+
+/// Writes a file unless it is an ordinary one with that text; never through a link.
+fn write_if_other(path: &Path, text: &str) -> Result<(), GitError> {
+    if read_small(path, POINTER_BYTES_MAX).as_deref() == Some(text.as_bytes()) {
+        return Ok(());
+    }
+    remove_any(path)?;
+    let parent = path.parent().unwrap_or(path);
+    let fail = || GitError::io("write", path);
+    let file = tempfile::Builder::new().prefix(".whaleflow-").tempfile_in(parent).map_err(fail())?;
+    std::fs::write(file.path(), text).map_err(fail())?;
+    file.persist(path).map_err(|error| error.error).map_err(fail())?;
+    Ok(())
+}
+
+/// Removes whatever is at `path`; links are not followed.
+pub(crate) fn remove_any(path: &Path) -> Result<(), GitError> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => Err(error),
+        Ok(metadata) if metadata.is_dir() => remove_dir(path),
+        Ok(_) => std::fs::remove_file(path),
+    };
+    removed.map_err(GitError::io("remove", path))
+}
+
+/// Removes a directory, also one that holds directories without write permission.
+fn remove_dir(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            make_writable(path)?;
+            std::fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+}
+
+fn make_writable(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut waiting = vec![path.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                waiting.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}

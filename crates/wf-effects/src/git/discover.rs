@@ -1,0 +1,168 @@
+//! Which repository: upwards from a directory, else the only one directly below it.
+//!
+//! The pointer files (`.git`, `commondir`, `gitdir`) are read here and not by git, so that what git is later told to
+//! use has been checked.
+
+use std::path::{Path, PathBuf};
+
+use super::clean::{Seed, config_text, read_small};
+use super::error::GitError;
+use super::runner::{Call, Git, Place};
+
+/// A pointer file beyond this is none.
+const POINTER_BYTES_MAX: u64 = 8 << 10;
+
+/// A config beyond this is not read.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 4 << 20;
+
+/// How many entries of a directory are looked at when repositories below it are sought.
+const SIBLINGS_MAX: usize = 10_000;
+
+/// Where a repository is.
+#[derive(Clone, Debug)]
+pub(crate) struct Located {
+    /// The root of the checkout.
+    pub(crate) top: PathBuf,
+    /// The git directory of this checkout.
+    pub(crate) git_dir: PathBuf,
+    /// The git directory that all checkouts of the repository share.
+    pub(crate) common_dir: PathBuf,
+    pub(crate) seed: Seed,
+}
+
+/// The checkout's root, its git directory, and the common one.
+type Dirs = (PathBuf, PathBuf, PathBuf);
+
+pub(crate) async fn locate(git: &Git, start: &Path) -> Result<Located, GitError> {
+    let (top, git_dir, common_dir) = find(start)?;
+    let config = common_dir.join("config");
+    // Read by name: nothing in it is in force for the git that reads it, and what it includes is not followed.
+    if std::fs::symlink_metadata(&config).is_ok() && read_small(&config, CONFIG_BYTES_MAX).is_none() {
+        return Err(GitError::tampered(&config, "it is no ordinary file of a sensible size"));
+    }
+    let listed = if config.exists() {
+        let args = ["config", "--no-includes", "-z", "--list", "--file"];
+        git.run(Call::new(args).arg(&config).at(nowhere(git))).await?.stdout
+    } else {
+        Vec::new()
+    };
+    // A linked worktree of a bare repository is a checkout all the same.
+    if git_dir == common_dir && is_set(&listed, "core.bare") {
+        return Err(GitError::Bare { path: common_dir });
+    }
+    let seed = Seed {
+        config: config_text(&listed),
+        objects: common_dir.join("objects"),
+        exclude: common_dir.join("info").join("exclude"),
+    };
+    Ok(Located { top, git_dir, common_dir, seed })
+}
+
+/// A place with no repository, for calls that need none.
+fn nowhere(git: &Git) -> Place {
+    let none = PathBuf::from("/nonexistent");
+    let cwd = git.scratch_dir().to_owned();
+    Place { git_dir: none.clone(), common_dir: none, work_tree: cwd.clone(), objects: None, cwd }
+}
+
+fn is_set(listed: &[u8], key: &str) -> bool {
+    let is_true = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1");
+    let mut found = false;
+    for entry in listed.split(|byte| *byte == 0) {
+        let entry = String::from_utf8_lossy(entry);
+        let (name, value) = entry.split_once('\n').unwrap_or((&entry, "true"));
+        if name == key {
+            found = is_true(value);
+        }
+    }
+    found
+}
+
+fn find(start: &Path) -> Result<Dirs, GitError> {
+    let start = std::fs::canonicalize(start).map_err(GitError::io("find", start))?;
+    for dir in start.ancestors() {
+        if let Some(dirs) = checkout_at(dir)? {
+            return Ok(dirs);
+        }
+        if is_git_dir(dir) {
+            return Err(GitError::Bare { path: dir.to_owned() });
+        }
+    }
+    let mut below = Vec::new();
+    for entry in std::fs::read_dir(&start).map_err(GitError::io("list", &start))?.take(SIBLINGS_MAX) {
+        let entry = entry.map_err(GitError::io("list", &start))?;
+        // What is no checkout, or an odd one, is no candidate.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Ok(Some(dirs)) = checkout_at(&entry.path())
+        {
+            below.push(dirs);
+        }
+    }
+    below.sort();
+    match below.len() {
+        0 => Err(GitError::NoRepository { start }),
+        1 => Ok(below.remove(0)),
+        _ => Err(GitError::Several { start, candidates: below.into_iter().map(|(top, _, _)| top).collect() }),
+    }
+}
+
+/// The directories of the checkout whose root is `dir`, if it is one.
+fn checkout_at(dir: &Path) -> Result<Option<Dirs>, GitError> {
+    let dot_git = dir.join(".git");
+    let Ok(metadata) = std::fs::metadata(&dot_git) else { return Ok(None) };
+    if metadata.is_dir() {
+        let git_dir = std::fs::canonicalize(&dot_git).map_err(GitError::io("find", &dot_git))?;
+        if !is_git_dir(&git_dir) {
+            return Ok(None);
+        }
+        if git_dir.join("commondir").exists() {
+            return Err(GitError::tampered(
+                &git_dir.join("commondir"),
+                "a checkout with its own .git has no commondir",
+            ));
+        }
+        return Ok(Some((dir.to_owned(), git_dir.clone(), git_dir)));
+    }
+    let git_dir = follow(&dot_git, Some("gitdir: "))?;
+    if !git_dir.join("commondir").exists() {
+        // A submodule, or a separate git directory.
+        if !is_git_dir(&git_dir) {
+            return Err(GitError::tampered(&dot_git, "it points to what is no git directory"));
+        }
+        return Ok(Some((dir.to_owned(), git_dir.clone(), git_dir)));
+    }
+    let common_dir = follow(&git_dir.join("commondir"), None)?;
+    if !is_git_dir(&common_dir) {
+        return Err(GitError::tampered(&git_dir.join("commondir"), "it points to what is no git directory"));
+    }
+    if git_dir.parent() != Some(&common_dir.join("worktrees")) {
+        return Err(GitError::tampered(&git_dir, "it is not among the worktrees of the repository it names"));
+    }
+    let back = follow(&git_dir.join("gitdir"), None)?;
+    if back != std::fs::canonicalize(&dot_git).map_err(GitError::io("find", &dot_git))? {
+        return Err(GitError::tampered(&git_dir.join("gitdir"), "it does not point back to the checkout"));
+    }
+    Ok(Some((dir.to_owned(), git_dir, common_dir)))
+}
+
+/// The path that a pointer file names, relative to where it lies.
+fn follow(file: &Path, prefix: Option<&str>) -> Result<PathBuf, GitError> {
+    let odd = |reason: &str| GitError::tampered(file, reason);
+    let bytes = read_small(file, POINTER_BYTES_MAX).ok_or_else(|| odd("it is no small ordinary file"))?;
+    let text = String::from_utf8(bytes).map_err(|_| odd("it is not UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let target = match prefix {
+        Some(prefix) => text.strip_prefix(prefix).ok_or_else(|| odd("it names no git directory"))?,
+        None => text,
+    };
+    if target.is_empty() || target.contains(['\n', '\0']) {
+        return Err(odd("it does not hold one path"));
+    }
+    let parent = file.parent().unwrap_or(file);
+    std::fs::canonicalize(parent.join(target)).map_err(|error| odd(&format!("it points to {target:?}: {error}")))
+}
+
+/// Whether `dir` has what git asks of a git directory.
+fn is_git_dir(dir: &Path) -> bool {
+    dir.join("objects").is_dir() && dir.join("refs").is_dir() && std::fs::symlink_metadata(dir.join("HEAD")).is_ok()
+}

@@ -1,0 +1,191 @@
+//! Performing what models do: asks and agents. For now the mock answers for all of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wf_ir::Value;
+use wf_ir::node::{Agent, Node};
+use wf_ir::types::check_schema;
+use wf_kernel::effect::{LeafRequest, TreeUse};
+use wf_kernel::record::{Failure, Prepared, Success};
+use wf_kernel::{Outcome, Usage};
+
+use super::prepare::{prompt_of, question};
+use super::trace::Trace;
+use super::{LocalEffects, failure, keep, success};
+use crate::contract::Ctx;
+use crate::mock::{Answered, Edit, Reply, apply};
+
+/// How a wait ended.
+enum Waited {
+    Over,
+    Cancelled,
+    TimedOut,
+}
+
+impl LocalEffects {
+    pub(super) async fn ask(
+        &self,
+        node: &Node,
+        leaf: &LeafRequest,
+        prepared: &Prepared,
+        schema: Option<&Value>,
+        ctx: &Ctx,
+    ) -> Result<Outcome, Failure> {
+        match self.reply(node, leaf, prepared, schema, ctx).await? {
+            Ok(answered) if !answered.edits.is_empty() => Err(used(read_only(), answered.usage)),
+            Ok(answered) => Ok(Outcome::Succeeded(Box::new(typed(answered, schema, ctx).await?))),
+            Err(outcome) => Ok(outcome),
+        }
+    }
+
+    pub(super) async fn agent(
+        &self,
+        node: &Node,
+        leaf: &LeafRequest,
+        prepared: &Prepared,
+        agent: &Agent,
+        ctx: &Ctx,
+    ) -> Result<Outcome, Failure> {
+        // Only an agent that may write works in a tree of its own; what others read is in their prompt.
+        let (dir, rescued) = match &leaf.tree {
+            TreeUse::Branch { branch, begin, .. } if !agent.writes.is_empty() => {
+                let tree = self.trees()?.begin(branch, begin).await?;
+                (Some(tree.dir), tree.rescued)
+            }
+            _ => (None, None),
+        };
+        let outcome = self.work(node, leaf, prepared, agent, dir, ctx).await;
+        match outcome {
+            Ok(Outcome::Succeeded(success)) => Ok(Outcome::Succeeded(Box::new(Success { rescued, ..*success }))),
+            Err(failure) => Err(Failure { rescued, ..failure }),
+            Ok(other) => Ok(other),
+        }
+    }
+
+    async fn work(
+        &self,
+        node: &Node,
+        leaf: &LeafRequest,
+        prepared: &Prepared,
+        agent: &Agent,
+        dir: Option<PathBuf>,
+        ctx: &Ctx,
+    ) -> Result<Outcome, Failure> {
+        let schema = agent.output.as_ref();
+        let mut answered = match self.reply(node, leaf, prepared, schema, ctx).await? {
+            Ok(answered) => answered,
+            Err(outcome) => return Ok(outcome),
+        };
+        let usage = answered.usage;
+        let edits = std::mem::take(&mut answered.edits);
+        if !edits.is_empty() {
+            let Some(dir) = dir.clone() else { return Err(used(read_only(), usage)) };
+            let trace = Trace::new(ctx, &leaf.path);
+            edits.iter().for_each(|edit| trace.line("edit", &format!("{} {}", edit.change.name(), edit.path)));
+            make(dir, edits).await.map_err(|failure| used(failure, usage))?;
+        }
+        let mut success = typed(answered, schema, ctx).await?;
+        if let Some(dir) = dir {
+            let artifacts = keep::artifacts(&dir, &agent.artifacts, ctx).await;
+            success.artifacts = artifacts.map_err(|failure| used(failure, usage))?;
+        }
+        Ok(Outcome::Succeeded(Box::new(success)))
+    }
+
+    /// What the provider answers, after the time that it takes; an outcome where there is no answer.
+    async fn reply(
+        &self,
+        node: &Node,
+        leaf: &LeafRequest,
+        prepared: &Prepared,
+        schema: Option<&Value>,
+        ctx: &Ctx,
+    ) -> Result<Result<Answered, Outcome>, Failure> {
+        let request = keep::load(&prepared.request, ctx).await?;
+        let prompt = prompt_of(&request);
+        let reply = self.mock.answer(&question(ctx, node, leaf, schema, &prompt), &self.templates);
+        let (latency, say, usage) = match &reply {
+            Reply::Answer(answer) => (answer.latency, &answer.say, answer.usage),
+            Reply::Failed { latency, say, usage, .. } => (*latency, say, *usage),
+            Reply::Throttled { retry_after_ms } => {
+                let (retry_after_ms, usage) = (*retry_after_ms, Usage::default());
+                return Ok(Err(Outcome::Throttled { retry_after_ms, usage }));
+            }
+        };
+        match self.pace(node, leaf, latency, say, ctx).await {
+            Waited::Over => {}
+            Waited::Cancelled => return Ok(Err(Outcome::Cancelled { usage })),
+            Waited::TimedOut => return Ok(Err(Outcome::TimedOut { usage })),
+        }
+        match reply {
+            Reply::Answer(answer) => {
+                if self.is_paced {
+                    let text = answer.value.as_str().map_or_else(|| answer.value.to_json(), str::to_owned);
+                    Trace::new(ctx, &leaf.path).line("answer", &text);
+                }
+                Ok(Ok(*answer))
+            }
+            Reply::Failed { code, message, retryable, usage, .. } => {
+                Err(Failure { retryable, usage, ..failure(&code, message) })
+            }
+            Reply::Throttled { .. } => Err(failure("engine", "a throttled question was answered")),
+        }
+    }
+
+    /// Says what the provider says meanwhile. Where it paces itself, that takes as long as it takes.
+    async fn pace(&self, node: &Node, leaf: &LeafRequest, latency: Duration, say: &[String], ctx: &Ctx) -> Waited {
+        if say.is_empty() && !self.is_paced {
+            return Waited::Over;
+        }
+        let trace = Trace::new(ctx, &leaf.path);
+        if !self.is_paced {
+            say.iter().for_each(|line| trace.line("say", line));
+            return Waited::Over;
+        }
+        let step = latency / u32::try_from(say.len() + 1).unwrap_or(u32::MAX);
+        let waiting = async {
+            for line in say {
+                tokio::time::sleep(step).await;
+                trace.line("say", line);
+            }
+            tokio::time::sleep(step).await;
+        };
+        let timeout = node.timeout_ms.map_or(Duration::MAX, Duration::from_millis);
+        tokio::select! {
+            biased;
+            () = ctx.cancel.cancelled() => Waited::Cancelled,
+            waited = tokio::time::timeout(timeout, waiting) => match waited {
+                Ok(()) => Waited::Over,
+                Err(_) => Waited::TimedOut,
+            },
+        }
+    }
+}
+
+/// An answer as a success, if it fits the schema.
+async fn typed(answered: Answered, schema: Option<&Value>, ctx: &Ctx) -> Result<Success, Failure> {
+    let Answered { value, usage, .. } = answered;
+    // Without a schema the answer is text.
+    let fits = match schema {
+        Some(schema) => check_schema(schema, &value),
+        None if value.as_str().is_some() => Ok(()),
+        None => Err("the answer must be text, because the node has no output schema".to_owned()),
+    };
+    fits.map_err(|reasons| Failure { retryable: true, usage, ..failure("output_invalid", reasons) })?;
+    let value = keep::value(value.into(), ctx).await.map_err(|failure| used(failure, usage))?;
+    Ok(success(value, usage))
+}
+
+async fn make(dir: PathBuf, edits: Vec<Edit>) -> Result<(), Failure> {
+    let made = tokio::task::spawn_blocking(move || apply(&dir, &edits)).await;
+    made.map_err(|error| failure("engine", error.to_string()))?.map_err(|error| failure("edit", error.to_string()))
+}
+
+fn read_only() -> Failure {
+    failure("read_only", "the answer edits files, but the node may not write: it needs `writes`, in a branch")
+}
+
+fn used(failure: Failure, usage: Usage) -> Failure {
+    Failure { usage, ..failure }
+}

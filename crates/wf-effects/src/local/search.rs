@@ -1,0 +1,67 @@
+//! Performing a search: the engine itself looks, in its branch's tree or in a copy of a commit.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wf_ir::node::Search;
+use wf_kernel::effect::{LeafRequest, TreeUse};
+use wf_kernel::record::{Failure, Prepared, Success};
+use wf_kernel::{Outcome, Usage};
+
+use super::{LocalEffects, failure, keep, success};
+use crate::contract::Ctx;
+use crate::git::SnapshotDir;
+use crate::search::{SearchError, search};
+
+/// Where a leaf that only reads finds its tree.
+struct Place {
+    dir: PathBuf,
+    rescued: Option<String>,
+    /// It is there as long as this is.
+    _shared: Option<Arc<SnapshotDir>>,
+}
+
+impl LocalEffects {
+    pub(super) async fn search(
+        &self,
+        leaf: &LeafRequest,
+        prepared: &Prepared,
+        node: &Search,
+        ctx: &Ctx,
+    ) -> Result<Outcome, Failure> {
+        let request = keep::load(&prepared.request, ctx).await?;
+        let pattern = request.get("pattern").as_str().unwrap_or_default().to_owned();
+        let place = self.place(leaf).await?;
+        let (dir, reads, matches_max, cancel) =
+            (place.dir.clone(), node.reads.clone(), node.matches_max, ctx.cancel.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            let request =
+                crate::search::Search { root: Path::new(&dir), pattern: &pattern, reads: &reads, matches_max };
+            search(&request, &cancel)
+        });
+        match found.await.map_err(|error| failure("engine", error.to_string()))? {
+            Ok(value) => {
+                let value = keep::value(Arc::new(value), ctx).await?;
+                let success = Success { rescued: place.rescued, ..success(value, Usage::default()) };
+                Ok(Outcome::Succeeded(Box::new(success)))
+            }
+            Err(SearchError::Cancelled) => Ok(Outcome::Cancelled { usage: Usage::default() }),
+            Err(SearchError::Pattern(reason)) => Err(failure("pattern", reason)),
+            Err(SearchError::Tree(reason)) => Err(failure("tree", reason)),
+        }
+    }
+
+    async fn place(&self, leaf: &LeafRequest) -> Result<Place, Failure> {
+        match &leaf.tree {
+            TreeUse::None => Err(failure("no_repository", "there is no tree to search")),
+            TreeUse::Branch { branch, begin, .. } => {
+                let tree = self.trees()?.begin(branch, begin).await?;
+                Ok(Place { dir: tree.dir, rescued: tree.rescued, _shared: None })
+            }
+            TreeUse::Snapshot { commit, .. } => {
+                let shared = self.trees()?.snapshot(commit).await?;
+                Ok(Place { dir: shared.path().to_owned(), rescued: None, _shared: Some(shared) })
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A place with repositories, and a git that is not the engine's to make and look at them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use wf_effects::git::{CheckpointOrder, Git, GitOptions, Repository, Trees, TreesOptions};
+use wf_ir::Glob;
+use wf_kernel::record::Checkpoint;
+
+pub(crate) const RUN: &str = "run1";
+
+/// A directory for one test, and the engine's git.
+pub(crate) struct Lab {
+    temp: TempDir,
+    pub(crate) git: Git,
+}
+
+/// A repository at `repo`, with the trees of [`RUN`] at `trees`.
+pub(crate) struct Bench {
+    pub(crate) lab: Lab,
+    pub(crate) repo: PathBuf,
+    pub(crate) base: String,
+    pub(crate) trees: Trees,
+}
+
+impl Lab {
+    pub(crate) async fn new() -> Self {
+        let temp = TempDir::new().unwrap();
+        let git = open_git(temp.path()).await;
+        Self { temp, git }
+    }
+
+    /// The real path of a name in the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        std::fs::canonicalize(self.temp.path()).unwrap().join(name)
+    }
+
+    /// A repository with one commit, made the same each time.
+    pub(crate) fn repository(&self, name: &str) -> (PathBuf, String) {
+        let dir = self.path(name);
+        write_all(
+            &dir,
+            &[("README", "one\ntwo\n"), ("src/a.txt", "a\n"), ("src/b.txt", "b\n"), (".gitignore", "*.log\n")],
+        );
+        raw(&dir, &["init", "-q", "-b", "main"]);
+        let base = commit_all(&dir, "begin");
+        (dir, base)
+    }
+}
+
+pub(crate) async fn open_git(dir: &Path) -> Git {
+    open_program(dir, "git".into()).await
+}
+
+pub(crate) async fn open_program(dir: &Path, program: PathBuf) -> Git {
+    Git::open(GitOptions {
+        program,
+        path: search_path(),
+        scratch_dir: dir.join("scratch"),
+        locks_dir: dir.join("locks"),
+        timeout: Duration::from_secs(120),
+    })
+    .await
+    .unwrap()
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        let lab = Lab::new().await;
+        let (repo, base) = lab.repository("repo");
+        Self::over(lab, repo, base).await
+    }
+
+    pub(crate) async fn over(lab: Lab, repo: PathBuf, base: String) -> Self {
+        let trees = open_trees(&lab.git, &repo, &lab.path("trees")).await;
+        Self { lab, repo, base, trees }
+    }
+
+    /// The same trees as another process would see them.
+    pub(crate) async fn successor(&self) -> Trees {
+        let git = open_git(&self.lab.path("")).await;
+        open_trees(&git, &self.repo, &self.lab.path("trees")).await
+    }
+
+    /// A tree at the base, where a leaf is about to begin.
+    pub(crate) async fn ready(&self, branch: &str) -> PathBuf {
+        self.trees.acquire(branch, &self.base).await.unwrap();
+        self.trees.begin(branch, &self.base).await.unwrap().dir
+    }
+
+    pub(crate) async fn checkpoint(&self, branch: &str, writes: &[&str]) -> Checkpoint {
+        self.trees.checkpoint(order(branch, &self.base, writes)).await.unwrap()
+    }
+
+    /// What a ref names, as `git rev-parse` says.
+    pub(crate) fn at(&self, rev: &str) -> String {
+        raw(&self.repo, &["rev-parse", "--verify", rev])
+    }
+
+    /// The content of a file of a commit.
+    pub(crate) fn show(&self, rev: &str, path: &str) -> String {
+        raw(&self.repo, &["show", &format!("{rev}:{path}")])
+    }
+
+    pub(crate) fn files_of(&self, rev: &str) -> String {
+        raw(&self.repo, &["ls-tree", "-r", "--name-only", rev]).replace('\n', " ")
+    }
+}
+
+pub(crate) fn order(branch: &str, begin: &str, writes: &[&str]) -> CheckpointOrder {
+    CheckpointOrder {
+        branch: branch.to_owned(),
+        leaf: format!("{branch}/write"),
+        begin: begin.to_owned(),
+        writes: writes.iter().map(|glob| Glob::parse(glob).unwrap()).collect(),
+        at_ms: 1_700_000_000_123,
+    }
+}
+
+pub(crate) async fn open_trees(git: &Git, repo: &Path, root: &Path) -> Trees {
+    let repository = Repository::discover(git, repo).await.unwrap();
+    Trees::open(&repository, &TreesOptions { root: root.to_owned(), run: RUN.to_owned() }).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests look for git where their caller does")]
+pub(crate) fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap()
+}
+
+/// Runs the tests' own git, which knows no config but the repository's, and answers with what it says.
+pub(crate) fn raw(dir: &Path, args: &[&str]) -> String {
+    let output = raw_output(dir, args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {args:?} in {dir:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// The same, whatever comes of it.
+pub(crate) fn raw_output(dir: &Path, args: &[&str]) -> Output {
+    #[expect(clippy::disallowed_methods, reason = "the tests make repositories with a git that is not the engine's")]
+    let mut command = std::process::Command::new("git");
+    command
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", search_path())
+        .envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1"), ("LC_ALL", "C")])
+        .envs([("GIT_AUTHOR_NAME", "t"), ("GIT_AUTHOR_EMAIL", "t@t"), ("GIT_AUTHOR_DATE", "@1600000000 +0000")])
+        .envs([
+            ("GIT_COMMITTER_NAME", "t"),
+            ("GIT_COMMITTER_EMAIL", "t@t"),
+            ("GIT_COMMITTER_DATE", "@1600000000 +0000"),
+        ]);
+    command.output().unwrap()
+}
+
+pub(crate) fn commit_all(dir: &Path, message: &str) -> String {
+    raw(dir, &["add", "-A"]);
+    raw(dir, &["commit", "-q", "--allow-empty", "-m", message]);
+    raw(dir, &["rev-parse", "HEAD"])
+}
+
+pub(crate) fn write_all(dir: &Path, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+pub(crate) fn make_executable(path: &Path) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+pub(crate) fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// Everything that is the user's: files of the checkout and of `.git`, but objects, `refs/whaleflow` and trees.
+pub(crate) fn users_own(repo: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![PathBuf::new()];
+    while let Some(relative) = waiting.pop() {
+        for entry in std::fs::read_dir(repo.join(&relative)).unwrap() {
+            let name = relative.join(entry.unwrap().file_name());
+            let path = repo.join(&name);
+            let text = name.to_string_lossy().into_owned();
+            let is_ours = [".git/objects", ".git/refs/whaleflow", ".git/worktrees"].contains(&text.as_str());
+            let kind = path.symlink_metadata().unwrap().file_type();
+            if is_ours {
+                continue;
+            }
+            if kind.is_dir() {
+                waiting.push(name);
+            } else if kind.is_symlink() {
+                found.insert(text, std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes());
+            } else if kind.is_file() {
+                found.insert(text, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// The names in a directory that the engine still has there, hidden ones included.
+pub(crate) fn names_in(dir: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}

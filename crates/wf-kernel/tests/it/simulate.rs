@@ -1,0 +1,349 @@
+//! The simulator: virtual time, effects that answer once, twice, late or never, owners that die after any append.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use wf_ir::node::Budget;
+use wf_ir::{Kind, Workflow};
+use wf_kernel::record::{Adopted, Base, EffectOutcome, Origin, RunStarted};
+use wf_kernel::state::RunEnd;
+use wf_kernel::{
+    Command, Decision, Effect, EffectId, Input, InputBody, Record, Replay, RunState, RunStatus, Stage, in_flight,
+    outstanding, step,
+};
+
+use crate::world::{Draw, Weather, answer};
+
+/// Most inputs of one simulated run; a run that needs more does not end.
+const INPUTS_MAX: usize = 20_000;
+
+/// What a simulation did.
+#[derive(Debug)]
+pub(crate) struct Simulated {
+    pub(crate) records: Vec<Record>,
+    pub(crate) end: RunEnd,
+    pub(crate) crashes: u32,
+    pub(crate) refused: u32,
+    pub(crate) performed: u32,
+}
+
+/// How a simulation is disturbed, in percent.
+#[derive(Clone, Copy)]
+pub(crate) struct Trouble {
+    pub(crate) crashes: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) losses: u64,
+    pub(crate) commands: u64,
+}
+
+pub(crate) const CALM: Trouble = Trouble { crashes: 0, duplicates: 0, losses: 0, commands: 0 };
+
+struct Simulator {
+    workflow: Arc<Workflow>,
+    seed: u64,
+    weather: Weather,
+    trouble: Trouble,
+    draw: Draw,
+    state: RunState,
+    records: Vec<Record>,
+    now: i64,
+    /// Outcomes on their way, by time and order.
+    arriving: BTreeMap<(i64, u64), EffectOutcome>,
+    next: u64,
+    epoch: u64,
+    inputs: usize,
+    crashes: u32,
+    refused: u32,
+    performed: u32,
+    /// Attempts that were given a result, each at most once.
+    results: BTreeSet<(String, u32)>,
+}
+
+/// Runs a workflow to its end in a simulated world.
+pub(crate) fn simulate(workflow: &Arc<Workflow>, seed: u64, weather: Weather, trouble: Trouble) -> Simulated {
+    let mut simulator = Simulator {
+        workflow: workflow.clone(),
+        seed,
+        weather,
+        trouble,
+        draw: Draw(seed ^ 0x5eed),
+        state: RunState::new(workflow.clone()),
+        records: Vec::new(),
+        now: 1_000,
+        arriving: BTreeMap::new(),
+        next: 0,
+        epoch: 1,
+        inputs: 0,
+        crashes: 0,
+        refused: 0,
+        performed: 0,
+        results: BTreeSet::new(),
+    };
+    simulator.take(InputBody::RunStarted(Box::new(started(workflow, seed))));
+    simulator.run();
+    simulator.check_replay();
+    let end = simulator.state.end().cloned().unwrap();
+    Simulated {
+        records: simulator.records,
+        end,
+        crashes: simulator.crashes,
+        refused: simulator.refused,
+        performed: simulator.performed,
+    }
+}
+
+pub(crate) fn started(workflow: &Workflow, seed: u64) -> RunStarted {
+    RunStarted {
+        semantics: wf_kernel::record::SEMANTICS,
+        run_id: "sim".to_owned(),
+        workflow: workflow.hash(),
+        workflow_name: workflow.name().to_owned(),
+        inputs: BTreeMap::new(),
+        seed,
+        budget: Budget::default(),
+        base: Some(Base {
+            commit: "base".to_owned(),
+            tree: "tree-base".to_owned(),
+            source: "commit".to_owned(),
+            at_ms: 0,
+        }),
+        origin: Origin::Test,
+        parent: None,
+        labels: BTreeMap::new(),
+        catalog: wf_ir::Digest::of(b"sim"),
+        sandbox: "none".to_owned(),
+        repo: None,
+        rules: None,
+    }
+}
+
+impl Simulator {
+    fn run(&mut self) {
+        while self.state.end().is_none() || !in_flight(&self.state).is_empty() {
+            assert!(self.inputs < INPUTS_MAX, "the run does not end\n{}", self.tail());
+            if self.draw.chance(self.trouble.crashes) {
+                self.crash();
+                continue;
+            }
+            if self.state.end().is_none() && self.draw.chance(self.trouble.commands) {
+                self.meddle();
+                continue;
+            }
+            self.go_on();
+        }
+    }
+
+    /// The next thing that happens: an outcome arrives, a timer fires, or, when nothing else can, a person acts.
+    fn go_on(&mut self) {
+        let arrival = self.arriving.keys().next().copied();
+        let timer = self.state.next_timer().map(|(due, id)| (due, id.clone()));
+        match (arrival, timer) {
+            (Some(key), timer) if timer.as_ref().is_none_or(|(due, _)| key.0 <= *due) => {
+                self.now = self.now.max(key.0);
+                if let Some(outcome) = self.arriving.remove(&key) {
+                    self.take(InputBody::Outcome(outcome));
+                }
+            }
+            (_, Some((due, id))) => {
+                self.now = self.now.max(due);
+                self.take(InputBody::TimerFired(id));
+            }
+            (_, None) => self.unblock(),
+        }
+    }
+
+    /// Nothing will come by itself: either answers were lost, which a new owner finds out, or a person is waited for.
+    fn unblock(&mut self) {
+        if self.state.status() == RunStatus::Paused {
+            return self.command(Command::Resume { raise: Budget::default(), by: "person".to_owned() });
+        }
+        if !in_flight(&self.state).is_empty() {
+            return self.crash();
+        }
+        let waiting = self.state.live().find_map(|it| match it.stage {
+            Stage::Doubt => Some((it.path.to_string(), true)),
+            Stage::Gate(_) => Some((it.path.to_string(), false)),
+            _ => None,
+        });
+        match waiting {
+            Some((path, true)) => self.command(Command::Retry { path: Some(path), by: "person".to_owned() }),
+            Some((path, false)) => self.decide(path, true),
+            None => panic!("nothing can go on\n{}", self.tail()),
+        }
+    }
+
+    fn decide(&mut self, path: String, approved: bool) {
+        let by = "person".to_owned();
+        self.command(Command::Decide { path, digest: None, approved, data: wf_ir::Value::Null, by });
+    }
+
+    /// Somebody does something unasked.
+    fn meddle(&mut self) {
+        let by = "person".to_owned();
+        let live: Vec<String> = self.state.live().map(|it| it.path.to_string()).collect();
+        let any = live.get(self.draw.below(live.len() as u64) as usize).cloned();
+        let command = match self.draw.below(7) {
+            0 => Command::Pause { now: self.draw.chance(50), by },
+            1 => Command::Resume { raise: Budget::default(), by },
+            2 => Command::Signal { name: "go".to_owned(), payload: wf_ir::Value::Null, by },
+            3 => Command::Retry { path: any, by },
+            4 if self.draw.chance(20) => Command::Cancel { path: None, by },
+            4 => Command::Cancel { path: any, by },
+            _ => match any {
+                Some(path) => return self.decide(path, self.seed % 2 == 0),
+                None => return self.go_on(),
+            },
+        };
+        self.command(command);
+    }
+
+    fn command(&mut self, command: Command) {
+        self.take(InputBody::Command(command));
+    }
+
+    /// The owner dies: memory is gone, answers on their way may be lost or come late, and a new owner adopts the run.
+    fn crash(&mut self) {
+        self.crashes += 1;
+        let folded = fold(&self.workflow, &self.records);
+        assert_eq!(self.state.difference(&folded), None, "the fold differs from the live state\n{}", self.tail());
+        self.state = folded;
+        let lost = self.draw.chance(50);
+        if lost {
+            self.arriving.clear();
+        }
+        self.epoch += 1;
+        let claimed = in_flight(&self.state);
+        let adopted = Adopted { owner: format!("owner {}", self.epoch), epoch: self.epoch, claimed };
+        self.take(InputBody::Adopted(adopted));
+    }
+
+    /// Takes an input in, checks every invariant, and sends what was ordered on its way.
+    fn take(&mut self, body: InputBody) {
+        self.inputs += 1;
+        let input = Input { at: self.now, body };
+        let turn = step(&mut self.state, &input);
+        self.records.push(Record::Input(input));
+        for decision in turn.decisions {
+            self.watch(&decision);
+            self.records.push(Record::Decision(decision));
+        }
+        self.check();
+        for effect in turn.effects {
+            self.perform(&effect);
+        }
+        for cancel in turn.cancels {
+            self.cancelled(cancel);
+        }
+    }
+
+    fn watch(&mut self, decision: &Decision) {
+        match decision {
+            Decision::Refused { .. } => self.refused += 1,
+            Decision::Ended { path, .. } => {
+                let ix = self.state.at_path(path).unwrap();
+                let attempt = self.state.instance(ix).attempt;
+                assert!(self.results.insert((path.to_string(), attempt)), "{path} ended twice\n{}", self.tail());
+            }
+            Decision::Reopened { .. } => self.results.clear(),
+            _ => {}
+        }
+    }
+
+    fn perform(&mut self, effect: &Effect) {
+        self.performed += 1;
+        let outcome = EffectOutcome {
+            effect: effect.id.clone(),
+            outcome: answer(self.seed, self.weather, &self.workflow, effect),
+        };
+        if self.draw.chance(self.trouble.losses) {
+            return;
+        }
+        let copies = 1 + u64::from(self.draw.chance(self.trouble.duplicates));
+        for _ in 0..copies {
+            self.next += 1;
+            let at = self.now + 1 + self.draw.below(3_000) as i64;
+            self.arriving.insert((at, self.next), outcome.clone());
+        }
+    }
+
+    /// An effect that was asked to end answers so, unless it was just done.
+    fn cancelled(&mut self, effect: EffectId) {
+        if self.draw.chance(70) {
+            self.arriving.retain(|_, arriving| arriving.effect != effect);
+            self.next += 1;
+            let outcome = wf_kernel::Outcome::Cancelled { usage: wf_kernel::Usage::default() };
+            self.arriving.insert((self.now + 1, self.next), EffectOutcome { effect, outcome });
+        }
+    }
+
+    fn check(&mut self) {
+        let ledgers = std::iter::once(self.state.ledger()).chain(self.state.ledgers().map(|(_, ledger)| ledger));
+        for ledger in ledgers {
+            if let Some(ceiling) = ledger.ceiling.tokens.filter(|_| !ledger.overrun && self.crashes == 0) {
+                let spent = ledger.settled.tokens + ledger.reserved.tokens;
+                assert!(spent <= ceiling, "{spent} tokens of {ceiling}\n{}", self.tail());
+            }
+        }
+        let waiting = outstanding(&mut self.state);
+        assert_eq!(
+            waiting.effects.iter().map(|it| it.id.clone()).collect::<Vec<_>>(),
+            in_flight(&self.state),
+            "what is outstanding is not what is in flight\n{}",
+            self.tail()
+        );
+        let mut working: BTreeSet<String> = BTreeSet::new();
+        for instance in self.state.live() {
+            let in_tree = matches!(instance.stage, Stage::Performing(_) | Stage::Checkpointing(_));
+            let node = self.workflow.node(instance.node);
+            if in_tree && matches!(node.kind, Kind::Agent(_) | Kind::Test(_) | Kind::Command(_)) {
+                let branch = self.branch_of(&instance.path);
+                if let Some(branch) = branch {
+                    assert!(working.insert(branch.clone()), "two leaves work in {branch}\n{}", self.tail());
+                }
+            }
+        }
+    }
+
+    /// The innermost branch whose path is a prefix.
+    fn branch_of(&self, path: &str) -> Option<String> {
+        let mut prefix = path;
+        while let Some((before, _)) = prefix.rsplit_once('/') {
+            prefix = before;
+            let Some(ix) = self.state.at_path(prefix) else { continue };
+            if matches!(self.workflow.node(self.state.instance(ix).node).kind, Kind::Branch { .. }) {
+                return Some(prefix.to_owned());
+            }
+        }
+        None
+    }
+
+    fn check_replay(&self) {
+        let mut replay = Replay::new(self.workflow.clone());
+        for record in &self.records {
+            replay.feed(record).unwrap();
+        }
+        replay.finish().unwrap();
+        assert_eq!(replay.state().difference(&self.state), None);
+        let folded = fold(&self.workflow, &self.records);
+        assert_eq!(self.state.difference(&folded), None, "the fold differs from the live state\n{}", self.tail());
+    }
+
+    /// The end of the log, for a person who looks at a failing seed.
+    fn tail(&self) -> String {
+        let from = self.records.len().saturating_sub(40);
+        let lines = self.records[from..].iter().map(|record| match record {
+            Record::Input(input) => format!("{:>7} < {}", input.at, record.payload()),
+            Record::Decision(_) => format!("        > {}", record.payload()),
+        });
+        format!("seed {}\n{}", self.seed, lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// Folds a log.
+pub(crate) fn fold(workflow: &Arc<Workflow>, records: &[Record]) -> RunState {
+    let mut state = RunState::new(workflow.clone());
+    for record in records {
+        state.apply(record);
+    }
+    state
+}

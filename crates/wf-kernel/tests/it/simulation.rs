@@ -1,0 +1,98 @@
+//! Seed-driven runs: every seed's run ends, its fold equals the live state after every crash, it replays, and no
+//! invariant breaks. A failing seed prints the end of its log; `WHALEFLOW_SIM_SEED=N` runs that seed alone and
+//! `WHALEFLOW_SIM_SEEDS=N` that many.
+
+use expect_test::expect;
+
+use crate::simulate::{CALM, Trouble, simulate};
+use crate::world::{Weather, drawn_workflow};
+
+const FAIR: Weather = Weather { failures: 12, throttling: 8, unknown_usage: 5, lies_about_usage: false };
+const ROUGH: Weather = Weather { failures: 25, throttling: 10, unknown_usage: 20, lies_about_usage: true };
+
+fn seeds() -> std::ops::Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "a test may be told which seeds to run")]
+    let read = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match (read("WHALEFLOW_SIM_SEED"), read("WHALEFLOW_SIM_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(count)) => 0..count,
+        (None, None) => 0..200,
+    }
+}
+
+#[test]
+fn every_seed_ends_and_replays_whatever_happens() {
+    let mut ends = std::collections::BTreeMap::<&str, u32>::new();
+    let (mut crashes, mut refused) = (0, 0);
+    for seed in seeds() {
+        let workflow = drawn_workflow(seed);
+        let trouble = Trouble { crashes: 4, duplicates: 10, losses: 5, commands: 3 };
+        let weather = if seed % 2 == 0 { FAIR } else { ROUGH };
+        let simulated = simulate(&workflow, seed, weather, trouble);
+        *ends.entry(simulated.end.status.as_str()).or_default() += 1;
+        crashes += simulated.crashes;
+        refused += simulated.refused;
+    }
+    if seeds() == (0..200) {
+        assert!(crashes > 500 && refused > 100, "{crashes} crashes, {refused} refusals");
+        assert!(ends.len() == 4, "{ends:?}");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_records_twice() {
+    for seed in seeds().take(40) {
+        let workflow = drawn_workflow(seed);
+        let trouble = Trouble { crashes: 4, duplicates: 10, losses: 5, commands: 3 };
+        let run = || simulate(&workflow, seed, FAIR, trouble).records;
+        assert_eq!(run(), run());
+    }
+}
+
+/// Two runs of one workflow have one result, killed or not, where no rule of it depends on time.
+#[test]
+fn crashes_change_no_result() {
+    let mut compared = 0;
+    for seed in seeds() {
+        let workflow = drawn_workflow(seed);
+        if workflow.canonical().contains("first_success")
+            || workflow.canonical().contains("\"on_failure\":\"abort\"")
+            || workflow.budget().tokens.is_some()
+        {
+            continue;
+        }
+        let weather = Weather { throttling: 0, ..FAIR };
+        let calm = simulate(&workflow, seed, weather, CALM);
+        let killed = simulate(&workflow, seed, weather, Trouble { crashes: 8, duplicates: 5, losses: 5, commands: 0 });
+        if calm.end.result_digest != killed.end.result_digest {
+            let show = |records: &[wf_kernel::Record]| {
+                let state = crate::simulate::fold(&workflow, records);
+                let lines = state.instances().iter().map(|it| {
+                    let tree = it.tree.as_ref().map(|tree| tree.head_tree.clone());
+                    format!("{} {:?} {:?} {:?} {:?}", it.path, it.status, it.reason, it.value, tree)
+                });
+                let mut lines: Vec<_> = lines.collect();
+                lines.sort();
+                lines
+            };
+            let (a, b) = (show(&calm.records), show(&killed.records));
+            for (a, b) in a.iter().zip(&b).filter(|(a, b)| a != b) {
+                println!("seed {seed}\n  {a}\n  {b}");
+            }
+        }
+        assert_eq!(calm.end.result_digest, killed.end.result_digest, "seed {seed}");
+        assert_eq!(calm.end.verified, killed.end.verified, "seed {seed}");
+        compared += 1;
+    }
+    if seeds() == (0..200) {
+        assert!(compared > 20, "{compared}");
+    }
+}
+
+#[test]
+fn a_calm_run_performs_every_effect_once() {
+    let workflow = drawn_workflow(3);
+    let calm = Weather { failures: 0, throttling: 0, unknown_usage: 0, lies_about_usage: false };
+    let simulated = simulate(&workflow, 3, calm, CALM);
+    expect!["5 0"].assert_eq(&format!("{} {}", simulated.performed, simulated.refused));
+}
