@@ -12,18 +12,22 @@
 
 pub mod amounts;
 pub mod config;
+mod detach;
 mod engine;
 mod environment;
 pub mod error;
 mod files;
 mod fixture;
+pub mod follow;
 mod id;
 mod inputs;
+pub mod ops;
 mod project;
 pub mod source;
 pub mod start;
 pub mod trust;
 
+pub use detach::{DRIVE_CHILD, detach};
 pub use engine::{Engine, Owner};
 pub use environment::Environment;
 pub use error::{Class, Error};
