@@ -243,7 +243,7 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
 }
 
 /// Fields whose text may stand in a file.
-const TEXT_FIELDS: [&str; 4] = ["prompt", "query", "pattern", "content"];
+const TEXT_FIELDS: [&str; 5] = ["prompt", "query", "policy", "pattern", "content"];
 /// Fields below which `{file: …}` is a value like any other.
 const PLAIN_FIELDS: [&str; 9] = ["output", "form", "on_empty", "inputs", "outputs", "params", "vars", "shows", "env"];
 

@@ -239,7 +239,7 @@ impl Planner<'_> {
             what: what(node, self.workflow),
             role: role_of(node).map(str::to_owned),
             budget: (node.budget != Budget::default()).then(|| (&node.budget).into()),
-            permissions: (node.permissions != *around).then(|| (&node.permissions).into()),
+            permissions: narrowed(node, around),
             writes: writes_of(node).iter().map(|glob| glob.as_str().to_owned()).collect(),
             reads: reads_of(node).iter().map(|glob| glob.as_str().to_owned()).collect(),
             timeout_ms: node.timeout_ms,
@@ -271,6 +271,15 @@ impl Planner<'_> {
             TreeRef::Winner(contest) => format!("{}.winner", self.workflow.node(*contest).path),
         }
     }
+}
+
+/// What a node may do, where that is less than what encloses it. What a leaf may write is told apart.
+fn narrowed(node: &Node, around: &Permissions) -> Option<PermissionsView> {
+    let mut own = node.permissions.clone();
+    if node.kind.is_leaf() {
+        own.writes.clone_from(&around.writes);
+    }
+    (own != *around).then(|| (&own).into())
 }
 
 /// The nodes whose leaves only a run can count: something in them goes through a list, or is done as often as a

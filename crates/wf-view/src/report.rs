@@ -17,7 +17,7 @@ use crate::gate::GateView;
 use crate::plan::role_of;
 use crate::run::{
     BudgetView, ReasonView, RescuedView, RunFacts, RunSummary, TestView, UsageView, attempts_of, checkpoint_of,
-    reason_view, tests_of_branches,
+    missing_budget, reason_view, tests_of_branches,
 };
 use crate::schema;
 use crate::text::rfc3339;
@@ -409,11 +409,12 @@ fn next_steps(
     match fold.state().status() {
         RunStatus::Paused => say("let it go on".to_owned(), Some(format!("whaleflow resume {id}"))),
         RunStatus::BudgetExceeded => {
-            let reason = run.reason.as_ref().map_or("", |reason| reason.message.as_str());
-            let flag = match reason {
-                text if text.contains("tokens") => "--budget-tokens +100000",
-                text if text.contains("time") => "--timeout +30m",
-                text if text.contains("leaves") => "--budget-leaves +1000",
+            let has_tokens = fold.state().ledger().ceiling.tokens.is_some();
+            let flag = match missing_budget(fold.state()) {
+                Some("tokens") => "--budget-tokens +100000",
+                Some("overrun") if has_tokens => "--budget-tokens +100000",
+                Some("wall") => "--timeout +30m",
+                Some("leaves") => "--budget-leaves +1000",
                 _ => "--budget-usd +2",
             };
             say("raise its budget and let it go on".to_owned(), Some(format!("whaleflow resume {id} {flag}")));

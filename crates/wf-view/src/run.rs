@@ -650,9 +650,15 @@ pub(crate) fn run_reason(fold: &RunFold) -> Option<ReasonView> {
             say("", "paused", format!("it was paused{by}"))
         }
         RunStatus::BudgetExceeded => {
-            let what = missing_budget(state);
-            let what = what.map_or_else(|| "budget".to_owned(), |what| format!("budget of {}", ceiling_name(what)));
-            say("", "budget", format!("the run's {what} ran out"))
+            let message = match missing_budget(state) {
+                Some("overrun") => {
+                    "a provider charged more than was reserved; nothing begins before the run's budget is raised"
+                        .to_owned()
+                }
+                Some(what) => format!("the run's budget of {} ran out", ceiling_name(what)),
+                None => "the run's budget ran out".to_owned(),
+            };
+            say("", "budget", message)
         }
         RunStatus::Waiting => {
             let waits = state.live().find_map(|instance| Some((instance, waiting_of(instance)?)));
@@ -665,19 +671,19 @@ pub(crate) fn run_reason(fold: &RunFold) -> Option<ReasonView> {
     }
 }
 
-/// Which of the run's ceilings stopped it.
-fn missing_budget(state: &RunState) -> Option<&'static str> {
+/// Which of the run's ceilings stopped it: `leaves`, `tokens`, `cost`, `wall`, or `overrun`.
+pub(crate) fn missing_budget(state: &RunState) -> Option<&'static str> {
     let ledger = state.ledger();
     if ledger.ceiling.leaves.is_some_and(|most| ledger.leaves >= most)
         && state.live().any(|instance| instance.waiting == Some(WaitReason::Budget) && instance.stage == Stage::Idle)
     {
         return Some("leaves");
     }
-    let wanted = state.live().filter(|instance| instance.waiting == Some(WaitReason::Budget));
-    for instance in wanted {
+    let waiters = state.live().filter(|instance| instance.waiting == Some(WaitReason::Budget));
+    for instance in waiters {
         let Stage::Prepared(prepared) = &instance.stage else { continue };
         let short = |ceiling: Option<u64>, settled: u64, wanted: u64| {
-            wanted > 0 && ceiling.is_some_and(|most| ledger.overrun || settled.saturating_add(wanted) > most)
+            wanted > 0 && ceiling.is_some_and(|most| settled.saturating_add(wanted) > most)
         };
         if short(ledger.ceiling.tokens, ledger.settled.tokens, prepared.estimate.tokens) {
             return Some("tokens");
@@ -685,6 +691,9 @@ fn missing_budget(state: &RunState) -> Option<&'static str> {
         let wanted = prepared.estimate.cost_usd_micros;
         if short(ledger.ceiling.cost_usd_micros, ledger.settled.cost_usd_micros, wanted) {
             return Some("cost");
+        }
+        if ledger.overrun {
+            return Some("overrun");
         }
     }
     ledger.ceiling.wall_ms.filter(|_| state.suspended_since().is_some()).map(|_| "wall")

@@ -138,7 +138,7 @@ pub fn verified_text(verified: Verified) -> &'static str {
     match verified {
         Verified::Passed => "passed: every test on the chosen line passed, and nothing was written after",
         Verified::Failed => "failed: a test on the chosen line did not pass",
-        Verified::None => "none: no test says anything of the result",
+        Verified::None => "none: no test speaks for the result as it is",
     }
 }
 

@@ -16,13 +16,13 @@ fn brackets() {
     check(
         &"[".repeat(709),
         expect![[r#"
-            main.star:1:201: WF0205 brackets are nested more than 200 deep
+            main.star:1:201: WF0605 brackets are nested more than 200 deep
         "#]],
     );
     check(
         &format!("x = {}", "f(".repeat(1_000)),
         expect![[r#"
-            main.star:1:406: WF0205 brackets are nested more than 200 deep
+            main.star:1:406: WF0605 brackets are nested more than 200 deep
         "#]],
     );
     let deepest = format!("x = {}{}\nworkflow('w')", "[".repeat(BRACKETS_MAX), "]".repeat(BRACKETS_MAX));
@@ -37,14 +37,14 @@ fn loops_and_recursion() {
     check(
         "def f(n):\n  return f(n + 1)\nf(0)",
         expect![[r#"
-            main.star:2:10: WF0217 functions call each other more than 100 deep
+            main.star:2:10: WF0617 functions call each other more than 100 deep
               hint: called at main.star:3:1
         "#]],
     );
     check(
         "def f():\n  for a in range(100000):\n    for b in range(100000):\n      pass\nf()",
         expect![[r#"
-            main.star:1:1: WF0217 the program took more than 500000 calls and loop turns
+            main.star:1:1: WF0617 the program took more than 500000 calls and loop turns
               hint: look for a loop, or for functions that call each other, without an end
         "#]],
     );
@@ -55,41 +55,41 @@ fn workflows_without_end() {
     check(
         "workflow('w', x = range(100000000))",
         expect![[r#"
-            main.star:1:19: WF0218 the program made more than 500000 values
+            main.star:1:19: WF0618 the program made more than 500000 values
               hint: repeat a shape with `expand` over a list instead of making every copy of it
         "#]],
     );
     check(
         "x = wait('a', duration = '1s')\nfor i in range(60):\n  x = sequence('s', children = [x, x])\nworkflow('w', children = [x])",
         expect![[r#"
-            main.star:4:1: WF0218 the workflow has more than 250000 values
+            main.star:4:1: WF0618 the workflow has more than 250000 values
               hint: repeat a shape with `expand` over a list instead of writing it out
         "#]],
     );
     check(
         "x = wait('a', duration = '1s')\nfor i in range(100):\n  x = sequence('s', children = [x])\nworkflow('w', children = [x])",
         expect![[r#"
-            main.star:4:1: WF0205 nodes and values are nested more than 192 deep
+            main.star:4:1: WF0605 nodes and values are nested more than 192 deep
         "#]],
     );
     check(
         "t = 'x' * 1000000\nworkflow('w', children = [ask('a', prompt = t) for i in range(20)])",
         expect![[r#"
-            main.star:2:1: WF0218 the workflow has more than 16777216 bytes of text
+            main.star:2:1: WF0618 the workflow has more than 16777216 bytes of text
               hint: a text counts once for each node that holds it
         "#]],
     );
     check(
         "t = 'x' * 1000000\nnodes = [ask('a', prompt = t) for i in range(100)]\nworkflow('w', children = nodes)",
         expect![[r#"
-            main.star:2:28: WF0218 the program made more than 33554432 bytes of text
+            main.star:2:28: WF0618 the program made more than 33554432 bytes of text
               hint: repeat a shape with `expand` over a list instead of making every copy of it
         "#]],
     );
     check(
         "x = {}\nx['x'] = [x, x]\nworkflow('w', a = x)",
         expect![[r#"
-            main.star:3:19: WF0205 values are nested more than 192 deep
+            main.star:3:19: WF0605 values are nested more than 192 deep
         "#]],
     );
 }
@@ -99,7 +99,7 @@ fn size() {
     check(
         &"x".repeat(SOURCE_BYTES_MAX + 1),
         expect![[r#"
-            main.star:1:1: WF0201 the source has 1048577 bytes; 1048576 are allowed
+            main.star:1:1: WF0601 the source has 1048577 bytes; 1048576 are allowed
               hint: put long texts into files of their own and name them with `file`
         "#]],
     );

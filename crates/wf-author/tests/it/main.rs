@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bombs;
 #[cfg(test)]
+mod guide;
+#[cfg(test)]
 mod json;
 #[cfg(test)]
 mod protocol;

@@ -81,35 +81,35 @@ fn each_way_to_end_badly_has_its_finding() {
     check_child(
         ChildResult::Crashed { reason: "killed by signal 9".to_owned() },
         expect![[r#"
-            main.star:1:1: WF0231 the compiling process ended without an answer: killed by signal 9
+            main.star:1:1: WF0631 the compiling process ended without an answer: killed by signal 9
               hint: a source that nests or repeats without bounds ends like this; build the workflow in smaller steps
         "#]],
     );
     check_child(
         ChildResult::TimedOut,
         expect![[r#"
-            main.star:1:1: WF0232 the source took too long to compile
+            main.star:1:1: WF0632 the source took too long to compile
               hint: a source that nests or repeats without bounds ends like this; build the workflow in smaller steps
         "#]],
     );
     check_child(
         ChildResult::TooMuchOutput,
         expect![[r#"
-            main.star:1:1: WF0233 the compiling process wrote more than 100663296 bytes
+            main.star:1:1: WF0633 the compiling process wrote more than 100663296 bytes
               hint: a source that nests or repeats without bounds ends like this; build the workflow in smaller steps
         "#]],
     );
     check_child(
         ChildResult::Answered(" ".repeat(RESPONSE_BYTES_MAX + 1)),
         expect![[r#"
-            main.star:1:1: WF0233 the compiling process wrote more than 100663296 bytes
+            main.star:1:1: WF0633 the compiling process wrote more than 100663296 bytes
               hint: a source that nests or repeats without bounds ends like this; build the workflow in smaller steps
         "#]],
     );
     check_child(
         ChildResult::Answered(String::new()),
         expect![[r#"
-            main.star:1:1: WF0234 the compiling process gave an answer that cannot be used: it is not of the agreed form
+            main.star:1:1: WF0634 the compiling process gave an answer that cannot be used: it is not of the agreed form
               hint: this is a fault of the program, not of the workflow
         "#]],
     );
@@ -146,21 +146,21 @@ fn a_child_is_not_believed() {
         let mut run = |_: &Request| ChildResult::Answered(answer.clone());
         let found = drive(Spelling::Starlark, "main.star", "", &mut run, &NoFiles).unwrap_err();
         assert_eq!(found.len(), 1, "{answer:.200}");
-        assert_eq!(found[0].code, "WF0234", "{answer:.200}");
+        assert_eq!(found[0].code, "WF0634", "{answer:.200}");
         assert_eq!(found[0].message, format!("the compiling process gave an answer that cannot be used: {reason}"));
     }
 
-    let answer = format!(r#"{{"findings":[{{"code":"WF0202","message":{long},"hint":{long},"span":{span}}}]}}"#);
+    let answer = format!(r#"{{"findings":[{{"code":"WF0602","message":{long},"hint":{long},"span":{span}}}]}}"#);
     let mut run = |_: &Request| ChildResult::Answered(answer.clone());
     let found = drive(Spelling::Starlark, "main.star", "", &mut run, &NoFiles).unwrap_err();
-    assert_eq!((found[0].code, found[0].message.chars().count()), ("WF0202", 4_097));
+    assert_eq!((found[0].code, found[0].message.chars().count()), ("WF0602", 4_097));
 }
 
 #[test]
 fn a_request_that_cannot_be_read_is_a_finding() {
     for request in ["", "{}", "[[[[", "{\"spelling\":\"toml\",\"file\":\"\",\"source\":\"\",\"files\":{}}"] {
         let answer = serve(request);
-        assert!(answer.starts_with(r#"{"findings":[{"code":"WF0234","#), "{answer}");
+        assert!(answer.starts_with(r#"{"findings":[{"code":"WF0634","#), "{answer}");
     }
 }
 
@@ -179,7 +179,7 @@ fn files_are_bounded_in_number() {
     let (result, children) = driven(Spelling::Starlark, source, &Endless(1));
     let found = result.unwrap_err();
     expect![[r#"
-        main.star:1:11: WF0216 the file "f64" cannot be used: one workflow may name 64 files with 4194304 bytes in all
+        main.star:1:11: WF0616 the file "f64" cannot be used: one workflow may name 64 files with 4194304 bytes in all
     "#]]
     .assert_eq(&findings(&found));
     assert_eq!(children, FILES_MAX + 1);
@@ -190,7 +190,7 @@ fn files_are_bounded_in_number() {
         (0..100).map(|n| format!("{{\"prompt\": {{\"file\": \"f{n}\"}}}}")).collect::<Vec<_>>().join(",")
     );
     let found = driven(Spelling::Json, &source, &Endless(1)).0.unwrap_err();
-    assert_eq!((found.len(), found[0].code), (100 - FILES_MAX, "WF0216"));
+    assert_eq!((found.len(), found[0].code), (100 - FILES_MAX, "WF0616"));
 }
 
 #[test]
@@ -198,14 +198,14 @@ fn files_are_bounded_in_size() {
     let source = "x = [file('f%d' % n) for n in range(1000)]\nworkflow('w')";
     let (result, children) = driven(Spelling::Starlark, source, &Endless(SOURCE_BYTES_MAX));
     expect![[r#"
-        main.star:1:11: WF0216 the file "f4" cannot be used: one workflow may name 64 files with 4194304 bytes in all
+        main.star:1:11: WF0616 the file "f4" cannot be used: one workflow may name 64 files with 4194304 bytes in all
     "#]]
     .assert_eq(&findings(&result.unwrap_err()));
     assert_eq!(children, FILES_BYTES_MAX / SOURCE_BYTES_MAX + 2);
 
     let (result, children) = driven(Spelling::Starlark, "file('a')", &Endless(SOURCE_BYTES_MAX + 1));
     expect![[r#"
-        main.star:1:6: WF0214 the file "a" cannot be used: it is larger than 1048576 bytes
+        main.star:1:6: WF0614 the file "a" cannot be used: it is larger than 1048576 bytes
     "#]]
     .assert_eq(&findings(&result.unwrap_err()));
     assert_eq!(children, 2);
@@ -216,7 +216,7 @@ fn a_source_that_is_too_large_reaches_no_child() {
     let source = " ".repeat(SOURCE_BYTES_MAX + 1);
     let (result, children) = driven(Spelling::Yaml, &source, &NoFiles);
     expect![[r#"
-        main.yaml:1:1: WF0201 the source has 1048577 bytes; 1048576 are allowed
+        main.yaml:1:1: WF0601 the source has 1048577 bytes; 1048576 are allowed
           hint: put long texts into files of their own and name them with `file`
     "#]]
     .assert_eq(&findings(&result.unwrap_err()));
@@ -233,7 +233,7 @@ fn a_child_that_asks_without_end_is_stopped() {
     };
     let found = drive(Spelling::Starlark, "main.star", "", &mut run, &NoFiles).unwrap_err();
     expect![[r#"
-        main.star:1:1: WF0216 the source names more than 64 files
+        main.star:1:1: WF0616 the source names more than 64 files
     "#]]
     .assert_eq(&findings(&found));
     assert_eq!(*asked.borrow(), FILES_MAX + 2);

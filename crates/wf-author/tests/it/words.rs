@@ -154,7 +154,7 @@ fn no_field_is_a_reserved_word() {
 fn the_reserved_words_are_those_of_the_language() {
     for word in RESERVED_WORDS {
         let found = compiled(Spelling::Starlark, &format!("workflow('w', {word} = 1)"), &[]).unwrap_err();
-        assert_eq!((found.len(), found[0].code), (1, "WF0202"), "{word}");
+        assert_eq!((found.len(), found[0].code), (1, "WF0602"), "{word}");
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use wf_kernel::record::TreeAt;
 
 use super::capture::{capture, read_index};
-use super::clean::{CleanDir, copy_index};
-use super::discover::{Located, locate};
+use super::clean::{CleanDir, copy_index, read_small};
+use super::discover::{CONFIG_BYTES_MAX, Located, locate};
 use super::error::GitError;
 use super::names::{check_id, check_run, is_id};
 use super::runner::{Call, Git, Output, Place};
@@ -295,6 +295,9 @@ impl Repository {
 
     /// Entries that disable every driver and hook that the repository's config defines.
     pub(crate) async fn drivers_off(&self, place: &Place) -> Result<Vec<(String, String)>, GitError> {
+        if !may_define_drivers(place) {
+            return Ok(Vec::new());
+        }
         let output = self.git().run(Call::new(["config", "--list", "-z", "--name-only"]).at(place.clone())).await?;
         let mut entries = std::collections::BTreeMap::new();
         for key in output.fields().map(String::from_utf8_lossy) {
@@ -317,4 +320,20 @@ impl Repository {
     pub(crate) fn admin_dir(&self, name: &str) -> PathBuf {
         self.common_dir().join("worktrees").join(name)
     }
+}
+
+/// Whether a config could name a driver or a hook, or another file that does. Most name none, and need not be listed.
+fn may_define_drivers(place: &Place) -> bool {
+    let is_suspect = |text: &[u8]| {
+        let text = text.to_ascii_lowercase();
+        [b"filter".as_slice(), b"hook", b"include"].iter().any(|word| text.windows(word.len()).any(|at| at == *word))
+    };
+    let is_there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
+    let config = place.common_dir.join("config");
+    let is_harmless = match read_small(&config, CONFIG_BYTES_MAX) {
+        Some(text) => !is_suspect(&text),
+        None => !is_there(&config),
+    };
+    let of_worktrees = [&place.git_dir, &place.common_dir].map(|dir| dir.join("config.worktree"));
+    !is_harmless || of_worktrees.iter().any(|path| is_there(path))
 }
