@@ -11,8 +11,10 @@
 //! Start reading at [`Environment`], then [`Project`], then [`start`].
 
 pub mod amounts;
+pub mod changes;
 pub mod config;
 mod detach;
+pub mod doctor;
 mod engine;
 mod environment;
 pub mod error;
@@ -25,6 +27,8 @@ pub mod ops;
 mod project;
 pub mod source;
 pub mod start;
+mod starter;
+pub mod transfer;
 pub mod trust;
 
 pub use detach::{DRIVE_CHILD, detach};
@@ -33,3 +37,4 @@ pub use environment::Environment;
 pub use error::{Class, Error};
 pub use project::Project;
 pub use source::{Checked, Source};
+pub use starter::{Written, init};
