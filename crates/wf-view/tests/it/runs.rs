@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use expect_test::{Expect, expect};
 use wf_ir::node::Budget;
 use wf_kernel::{Command, Decision, Effect, Outcome, Record, Request};
-use wf_view::{GatesView, InstanceDetail, Keep, RunDetail, RunFold, RunList, RunListItem, RunSummary};
+use wf_view::{GatesView, InstanceDetail, Keep, RunDetail, RunFold, RunList, RunListItem, RunSummary, WhyView};
 
 use crate::support::{BEGAN_MS, CONTEST, FAN_OUT, GATED, Script, succeeded, usage, usual};
 
@@ -696,4 +696,41 @@ fn a_damaged_log_is_an_error() {
         .assert_eq(&first_error(&missing).unwrap());
     expect!["record 11 does not fit the ones before it: each[0]/leaf has ended already"]
         .assert_eq(&first_error(&doubled).unwrap());
+}
+
+fn check_why(script: &Script, path: &str, expected: Expect) {
+    let why = WhyView::of(&script.fold(), path).unwrap();
+    let steps: Vec<String> = why.because.iter().map(|step| format!("{} [{}]", step.message, step.code)).collect();
+    expected.assert_eq(&steps.join("\n"));
+}
+
+#[test]
+fn causes_are_told_from_the_end_to_the_beginning() {
+    let gated = Script::begin(GATED, no_budget()).finish(usual);
+    check_why(&gated, "tries/broken", expect!["tries/broken failed after 2 attempts: the provider said no [provider]"]);
+    check_why(
+        &gated,
+        "act",
+        expect![[r#"
+        act has not begun: it needs ok [pending]
+        ok is waiting: waits for a decision [decision]"#]],
+    );
+    let rejected = gated.command(decide("ada", false));
+    check_why(
+        &rejected,
+        "act",
+        expect![[r#"
+        act was skipped: ok, before it in the list, did not succeed [stopped]
+        ok failed: ada rejected it [rejected]"#]],
+    );
+    check_why(
+        &Script::begin(CONTEST, no_budget()).answer_some(1, usual),
+        "sum_up",
+        expect![[r#"
+        sum_up has not begun: it needs pick [pending]
+        pick has not begun: it needs fixes [pending]
+        fixes has not begun: look comes first [pending]
+        look is running []"#]],
+    );
+    assert_eq!(WhyView::of(&rejected.fold(), "nothing"), None);
 }
