@@ -175,12 +175,15 @@ impl<'a> Files<'a> {
             text
         });
         text.map_err(|error| {
-            let code = match error {
-                LoadError::TooMany => code::TOO_MANY_FILES,
-                _ => code::UNREADABLE,
-            };
-            Diagnostic::error(code, span, format!("the file {path:?} cannot be used: {error}"))
-                .with_hint("paths are relative to the directory of the workflow's source")
+            let message = format!("the file {path:?} cannot be used: {error}");
+            match error {
+                LoadError::TooMany => Diagnostic::error(code::TOO_MANY_FILES, span, message),
+                LoadError::Missing | LoadError::Outside => Diagnostic::error(code::UNREADABLE, span, message)
+                    .with_hint("paths are relative to the directory of the workflow's source"),
+                LoadError::NotAFile | LoadError::NotText | LoadError::TooLarge | LoadError::Unreadable(_) => {
+                    Diagnostic::error(code::UNREADABLE, span, message)
+                }
+            }
         })
     }
 
@@ -240,7 +243,7 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
 }
 
 /// Fields whose text may stand in a file.
-const TEXT_FIELDS: [&str; 4] = ["prompt", "query", "pattern", "content"];
+const TEXT_FIELDS: [&str; 5] = ["prompt", "query", "policy", "pattern", "content"];
 /// Fields below which `{file: …}` is a value like any other.
 const PLAIN_FIELDS: [&str; 9] = ["output", "form", "on_empty", "inputs", "outputs", "params", "vars", "shows", "env"];
 

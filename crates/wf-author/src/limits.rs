@@ -5,7 +5,7 @@ pub use wf_ir::limits::{DEPTH_MAX, SOURCE_BYTES_MAX};
 /// Deepest nesting of maps and lists in a draft: two levels for each level of nodes, and room for values below them.
 pub const DRAFT_DEPTH_MAX: usize = 3 * DEPTH_MAX;
 /// Most values (scalars, lists and maps) in a draft.
-pub const DRAFT_VALUES_MAX: usize = 500_000;
+pub const DRAFT_VALUES_MAX: usize = 250_000;
 /// Most bytes of text in a draft, each use of a text counted.
 pub const DRAFT_TEXT_BYTES_MAX: usize = 16 << 20;
 
@@ -20,8 +20,11 @@ pub const LOAD_DEPTH_MAX: usize = 16;
 
 /// Deepest nesting of brackets in a Starlark source.
 pub const BRACKETS_MAX: usize = 200;
+/// Stack that compiling needs for sources within the limits, in builds without optimisation too. Whoever calls
+/// [`crate::compile`] or [`crate::protocol::serve`] provides it.
+pub const STACK_BYTES: usize = 16 << 20;
 /// Most function calls and loop turns of a Starlark program.
-pub const STARLARK_TICKS_MAX: u64 = 10_000_000;
+pub const STARLARK_TICKS_MAX: u64 = 500_000;
 /// Most bytes on the heap of a Starlark program.
 pub const STARLARK_HEAP_BYTES_MAX: usize = 256 << 20;
 /// Deepest nesting of calls in a Starlark program.

@@ -248,7 +248,8 @@ impl Program<'_> {
                     return found.clone();
                 }
                 match exhausted {
-                    Some(what) => Diagnostic::error(code::STARLARK_LIMIT, &span, format!("the program took {what}")),
+                    Some(what) => Diagnostic::error(code::STARLARK_LIMIT, &span, format!("the program took {what}"))
+                        .with_hint("look for a loop, or for functions that call each other, without an end"),
                     None => Diagnostic::error(code::STARLARK_RUNTIME, &span, message),
                 }
             }
@@ -263,6 +264,9 @@ impl Program<'_> {
             ErrorKind::Parser(_) => Diagnostic::error(code::STARLARK_SYNTAX, &span, message),
             _ => Diagnostic::error(code::STARLARK_RUNTIME, &span, message),
         };
+        if let Some(hint) = hint_for(&found.message) {
+            return found.with_hint(hint);
+        }
         match places.iter().find(|place| place.line != span.line || place.file != span.file) {
             Some(place) => found.with_hint(format!("called at {}:{}:{}", place.file, place.line, place.column)),
             None => found,
@@ -283,10 +287,22 @@ impl Program<'_> {
     }
 }
 
+/// What to do about errors whose message does not say it.
+fn hint_for(message: &str) -> Option<&'static str> {
+    if message == "immutable" {
+        Some("what a loaded file made cannot be changed; copy it first, with list(…) or dict(…)")
+    } else if message.contains("referenced before assignment") {
+        Some("a variable hides the function of the same name in the whole file; give it another name")
+    } else {
+        None
+    }
+}
+
 fn syntax(error: &Error, lines: &Lines) -> Diagnostic {
-    let span = match error.span() {
-        Some(place) if place.span.begin() != place.span.end() => lines.span(sites::range(place.span)),
+    let span = match error.span().map(|place| sites::range(place.span)) {
+        Some(range) if range.end > range.start => lines.span(range),
         // An error at the end of the file has an empty place behind everything that can be seen.
+        Some(range) if lines.has_text_after(range.start) => lines.span(range.start..range.start + 1),
         _ => lines.end(),
     };
     let message = sentence(&error.without_diagnostic().to_string(), MESSAGE_BYTES_MAX);

@@ -51,6 +51,11 @@ impl Lines {
         self.span(start..end)
     }
 
+    /// Whether anything that can be seen stands at or after an offset.
+    pub(crate) fn has_text_after(&self, offset: usize) -> bool {
+        self.source.get(offset..).is_some_and(|rest| !rest.trim().is_empty())
+    }
+
     fn position(&self, offset: usize) -> (u32, u32) {
         let offset = offset.min(self.source.len());
         let line = self.starts.partition_point(|start| *start <= offset) - 1;

@@ -4,11 +4,11 @@
 //! a swapped `.git` pointer, a poisoned config. So nothing here lets git find its own way:
 //!
 //! - Every call has a rebuilt environment, pinned directories, no standard input that we did not write, a cap on its
-//!   output and a time limit ([`runner`]).
+//!   output and a time limit (`runner`).
 //! - Whatever touches files or compares contents runs in a *clean git directory* of the engine's own, which borrows the
-//!   repository's objects and nothing else of it, so no config of the repository is in force ([`clean`]). What must see
+//!   repository's objects and nothing else of it, so no config of the repository is in force (`clean`). What must see
 //!   the repository (refs, revisions, `worktree add`) runs without hooks and with every driver in its config disabled.
-//! - The control files of a tree are compared with what the engine wrote before the tree is used again ([`control`]).
+//! - The control files of a tree are compared with what the engine wrote before the tree is used again (`control`).
 //!
 //! The user's checkout, index, branches and config are only read, but by [`Repository::apply_to_checkout`] and
 //! [`Repository::create_branch`]. What the engine keeps in the repository is objects, refs below `refs/whaleflow/`, and

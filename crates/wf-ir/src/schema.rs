@@ -20,6 +20,13 @@ pub fn definition_schema() -> String {
     ] {
         defs.push((format!("shape_{}", shape.name), object(shape.fields.iter(), None)));
     }
+    defs.extend([
+        ("form_name".to_owned(), pattern("^[a-z][a-z0-9_]{0,63}$")),
+        ("form_role".to_owned(), pattern("^[a-z][a-z0-9_-]{0,63}$")),
+        ("form_tree".to_owned(), pattern("^[a-z][a-z0-9_]{0,63}(\\.winner)?$")),
+        ("form_duration".to_owned(), any_of(vec![pattern(DURATION), at_least("integer", 0)])),
+        ("form_expression".to_owned(), any_of(vec![typed("string"), typed("number"), typed("boolean")])),
+    ]);
     let mut root = object(fields::WORKFLOW.iter(), None);
     if let Value::Map(entries) = &mut root {
         let draft = "https://json-schema.org/draft/2020-12/schema";
@@ -44,8 +51,7 @@ fn object(fields: impl Iterator<Item = &'static Field>, kind: Option<&str>) -> V
     let mut properties: Vec<(String, Value)> = Vec::new();
     let mut required: Vec<Value> = Vec::new();
     if let Some(kind) = kind {
-        let id = [("type", "string".into()), ("pattern", NAME.into()), ("description", "Its id.".into())];
-        properties.push((kind.to_owned(), Value::map(id)));
+        properties.push((kind.to_owned(), reference("form_name")));
         required.push(kind.into());
     }
     for field in fields {
@@ -69,8 +75,6 @@ fn object(fields: impl Iterator<Item = &'static Field>, kind: Option<&str>) -> V
     ])
 }
 
-const NAME: &str = "^[a-z][a-z0-9_]{0,63}$";
-const ROLE_NAME: &str = "^[a-z][a-z0-9_-]{0,63}$";
 const DURATION: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
 
 fn reference(name: &str) -> Value {
@@ -79,6 +83,10 @@ fn reference(name: &str) -> Value {
 
 fn typed(name: &str) -> Value {
     Value::map([("type", name)].map(|(key, text)| (key, Value::from(text))))
+}
+
+fn at_least(name: &str, least: i64) -> Value {
+    Value::map([("type", Value::from(name)), ("minimum", Value::Int(least))])
 }
 
 fn pattern(pattern: &str) -> Value {
@@ -107,10 +115,10 @@ fn schema_of(ty: &FieldType) -> Value {
         FieldType::Bool => typed("boolean"),
         FieldType::Text | FieldType::Template | FieldType::Glob | FieldType::Path | FieldType::Regex => typed("string"),
         FieldType::InputType => typed("string"),
-        FieldType::Name | FieldType::Ref => pattern(NAME),
-        FieldType::TreeRef => pattern("^[a-z][a-z0-9_]{0,63}(\\.winner)?$"),
-        FieldType::RoleName => pattern(ROLE_NAME),
-        FieldType::Expr => any_of(vec![typed("string"), typed("number"), typed("boolean")]),
+        FieldType::Name | FieldType::Ref => reference("form_name"),
+        FieldType::TreeRef => reference("form_tree"),
+        FieldType::RoleName => reference("form_role"),
+        FieldType::Expr => reference("form_expression"),
         FieldType::Int { min, max } => {
             let bounds = [("minimum", *min), ("maximum", *max)].into_iter().filter(|(_, bound)| *bound != i64::MAX);
             let bounds = bounds.map(|(name, bound)| (name, Value::Int(bound)));
@@ -119,9 +127,7 @@ fn schema_of(ty: &FieldType) -> Value {
         FieldType::Factor => {
             Value::map([("type", Value::from("number")), ("minimum", Value::Int(1)), ("maximum", Value::Int(100))])
         }
-        FieldType::Duration { .. } => {
-            any_of(vec![pattern(DURATION), Value::map([("type", Value::from("integer")), ("minimum", Value::Int(0))])])
-        }
+        FieldType::Duration { .. } => reference("form_duration"),
         FieldType::Usd => Value::map([("type", Value::from("number")), ("exclusiveMinimum", Value::Int(0))]),
         FieldType::Choice(words) => {
             Value::map([("enum", Value::List(words.iter().map(|word| Value::from(*word)).collect()))])
@@ -129,7 +135,7 @@ fn schema_of(ty: &FieldType) -> Value {
         FieldType::Schema => any_of(vec![typed("object"), typed("boolean")]),
         FieldType::Any => Value::map::<String>([]),
         FieldType::AnyMap => typed("object"),
-        FieldType::Candidates => any_of(vec![pattern(NAME), list_of(pattern(NAME), 1)]),
+        FieldType::Candidates => any_of(vec![reference("form_name"), list_of(reference("form_name"), 1)]),
         FieldType::Inputs => map_of(any_of(vec![typed("string"), shape_of(&fields::INPUT)])),
         FieldType::Nodes { min } => list_of(reference("node"), *min),
         FieldType::List { item, min } => list_of(schema_of(item), *min),

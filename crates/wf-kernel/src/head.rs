@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use wf_ir::{Kind, Status};
 
 use crate::amount::Usage;
-use crate::record::{RunStatus, TimeMs};
-use crate::state::RunState;
+use crate::record::{RunStatus, TimeMs, Verified};
+use crate::state::{RunState, Stage};
 
 /// A run in one row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,12 @@ pub struct Head {
     pub longest: Option<(String, TimeMs)>,
     /// What its attempts reported.
     pub used: Usage,
+    /// What its tests say, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
+    /// The first gate that waits for a decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
 }
 
 /// How many leaves a run has, as far as they are known.
@@ -65,6 +71,7 @@ impl RunState {
     /// The run in one row. Takes time proportional to what is live.
     pub fn head(&self) -> Head {
         let leaves = self.live.iter().filter(|ix| self.kind(**ix).is_leaf());
+        let mut gates = self.live().filter(|instance| matches!(instance.stage, Stage::Gate(_)));
         let longest = leaves.filter_map(|ix| Some((self.instance(*ix).started_at?, *ix))).min();
         Head {
             status: self.status(),
@@ -73,6 +80,18 @@ impl RunState {
             leaves: self.leaf_counts(),
             longest: longest.map(|(since, ix)| (self.instance(ix).path.to_string(), since)),
             used: self.used,
+            verified: self.end.as_ref().map(|end| end.verified),
+            gate: gates.next().map(|instance| instance.path.to_string()),
         }
+    }
+
+    /// When the last input was taken in.
+    pub fn now(&self) -> TimeMs {
+        self.now
+    }
+
+    /// Since when nothing new is ordered, if so.
+    pub fn suspended_since(&self) -> Option<TimeMs> {
+        self.suspended.map(|(_, since)| since)
     }
 }

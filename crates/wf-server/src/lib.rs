@@ -1,1 +1,31 @@
 //! Configuration, projects, trust, and the operations that surfaces share.
+//!
+//! Whatever a command line, a daemon or a web page does with runs is done here once: find the project and its state,
+//! find and compile a workflow, start a run, follow it, command it, take it to another machine, look at what it changed.
+//!
+//! It stands above `wf-runtime`, which advances runs, and below the surfaces, which show what this crate answers.
+//!
+//! It never prints, never holds the state of a run, and decides nothing about one. Only it reads the environment and
+//! configuration.
+//!
+//! Start reading at [`Environment`], then [`Project`], then [`start`].
+
+pub mod amounts;
+pub mod config;
+mod engine;
+mod environment;
+pub mod error;
+mod files;
+mod fixture;
+mod id;
+mod inputs;
+mod project;
+pub mod source;
+pub mod start;
+pub mod trust;
+
+pub use engine::{Engine, Owner};
+pub use environment::Environment;
+pub use error::{Class, Error};
+pub use project::Project;
+pub use source::{Checked, Source};

@@ -158,7 +158,8 @@ mod tests {
             5966598b377ee4e39c81bb5c2496b1b33494d9dd089b72b8c4e350f51d95995c
             a52ccfc35c48f7a8077a23fa763d79bea2ad6cb502f55595eeaca9994d1e4848
             3cc33c032a7cdbaebc4bba9e50c748a2b7b2670c740b76ec4f0b66e3204bb5ce
-            0c836fdd1ad54c107d24cbc097be46c46a78c27750a83c3cf07d5905adb1c47f"#]].assert_eq(&format!("{start}\n{first}\n{second}\n{long}"));
+            0c836fdd1ad54c107d24cbc097be46c46a78c27750a83c3cf07d5905adb1c47f"#]]
+        .assert_eq(&format!("{start}\n{first}\n{second}\n{long}"));
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Store {
     ///
     /// Every acknowledged write is durable without any call at the end. It blocks for some milliseconds.
     pub fn open_sqlite(dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
+        crate::files::make_root(dir).map_err(|error| OpenError::Unavailable(error.into()))?;
         let db = Arc::new(Sqlite::open(dir, &options)?);
         let (blobs, traces) = crate::files::open(dir, &options)?;
         Ok(Self {

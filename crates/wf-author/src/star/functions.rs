@@ -208,7 +208,7 @@ impl<'a, 'v> Invocation<'a, 'v> {
             )));
         };
         let Some(id) = value.unpack_str() else {
-            let message = format!("the {keyword} of {} is a {}, not text", self.function, value.get_type());
+            let message = format!("the {keyword} of {} is of type {}, not text", self.function, value.get_type());
             return Err(Diagnostic::error(code::WRONG_CALL, &place.span, message));
         };
         let item = conversion.item(value, &place, false, 1)?;
@@ -229,7 +229,10 @@ impl<'a, 'v> Invocation<'a, 'v> {
             return Err(Diagnostic::error(
                 code::WRONG_CALL,
                 &place.span,
-                format!("the properties of an object are a map from names to schemas, not a {}", value.get_type()),
+                format!(
+                    "the properties of an object are of type {}, not a map from names to schemas",
+                    value.get_type()
+                ),
             ));
         };
         let names =
@@ -268,7 +271,7 @@ impl<'a, 'v> Invocation<'a, 'v> {
         match value.unpack_str() {
             Some(path) => self.context.files.text(path, &place.span),
             None => {
-                let message = format!("the path of a file is text, not a {}", value.get_type());
+                let message = format!("the path of a file is of type {}, not text", value.get_type());
                 Err(Diagnostic::error(code::WRONG_CALL, &place.span, message))
             }
         }

@@ -35,68 +35,68 @@ fn texts() {
     check(
         r#"["\"\\\/\b\f\n\r\t", "\u00e9\uD83D\ude00", "é😀", ""]"#,
         expect![[r#"
-        ["\"\\/\u{8}\u{c}\n\r\t", "é😀", "é😀", ""]
-    "#]],
+            ["\"\\/\u{8}\u{c}\n\r\t", "é😀", "é😀", ""]
+        "#]],
     );
     check(
         r#""\ud83d""#,
         expect![[r#"
-        main.json:1:2: WF0204 half of a surrogate pair
-    "#]],
+            main.json:1:2: WF0604 half of a surrogate pair
+        "#]],
     );
     check(
         r#""\ude00\ud83d""#,
         expect![[r#"
-        main.json:1:2: WF0204 half of a surrogate pair
-    "#]],
+            main.json:1:2: WF0604 half of a surrogate pair
+        "#]],
     );
     check(
         r#""\ud83d\u0041""#,
         expect![[r#"
-        main.json:1:2: WF0204 half of a surrogate pair
-    "#]],
+            main.json:1:2: WF0604 half of a surrogate pair
+        "#]],
     );
     check(
         r#""\u12g4""#,
         expect![[r#"
-        main.json:1:2: WF0204 `\u` needs four hexadecimal digits
-    "#]],
+            main.json:1:2: WF0604 `\u` needs four hexadecimal digits
+        "#]],
     );
     check(
         r#""\u12"#,
         expect![[r#"
-        main.json:1:2: WF0204 `\u` needs four hexadecimal digits
-    "#]],
+            main.json:1:2: WF0604 `\u` needs four hexadecimal digits
+        "#]],
     );
     check(
         r#""\x""#,
         expect![[r#"
-        main.json:1:2: WF0204 an escape that JSON does not have
-    "#]],
+            main.json:1:2: WF0604 an escape that JSON does not have
+        "#]],
     );
     check(
         r#""\é""#,
         expect![[r#"
-        main.json:1:2: WF0204 an escape that JSON does not have
-    "#]],
+            main.json:1:2: WF0604 an escape that JSON does not have
+        "#]],
     );
     check(
         "\"a\nb\"",
         expect![[r#"
-        main.json:1:3: WF0204 a control character must be written as an escape, found '\n'
-    "#]],
+            main.json:1:3: WF0604 a control character must be written as an escape, found '\n'
+        "#]],
     );
     check(
         "[1,\n \"abc",
         expect![[r#"
-        main.json:2:2: WF0204 the text is not closed
-    "#]],
+            main.json:2:2: WF0604 the text is not closed
+        "#]],
     );
     check(
         "\"\\",
         expect![[r#"
-        main.json:1:2: WF0204 an escape that JSON does not have
-    "#]],
+            main.json:1:2: WF0604 an escape that JSON does not have
+        "#]],
     );
 }
 
@@ -105,20 +105,20 @@ fn numbers() {
     check(
         "[0, -0, 12, 1.5, -2.25e1, 1E2, 1e-7, 0.1234567, 9223372036854775807]",
         expect![[r#"
-        [0, 0, 12, 1.5, -22.5, 100.0, 0.0, 0.123457, 9223372036854775807]
-    "#]],
+            [0, 0, 12, 1.5, -22.5, 100.0, 0.0, 0.123457, 9223372036854775807]
+        "#]],
     );
     check(
         "[9223372036854775808, 1e12, {\"a\": -1e400}]",
         expect![[r#"
-        main.json:1:2: WF0206 the number 9223372036854775808 is outside the range of 64-bit integers and of decimals with six places
-        main.json:1:23: WF0206 the number 1e12 is outside the range of 64-bit integers and of decimals with six places
-        main.json:1:35: WF0206 the number -1e400 is outside the range of 64-bit integers and of decimals with six places
-    "#]],
+            main.json:1:2: WF0606 the number 9223372036854775808 is outside the range of 64-bit integers and of decimals with six places
+            main.json:1:23: WF0606 the number 1e12 is outside the range of 64-bit integers and of decimals with six places
+            main.json:1:35: WF0606 the number -1e400 is outside the range of 64-bit integers and of decimals with six places
+        "#]],
     );
     for source in ["01", "1.", ".5", "+1", "-", "1e", "1e+", "0x1", "NaN", "Infinity", "- 1"] {
         let found = compiled(Spelling::Json, source, &[]).unwrap_err();
-        assert_eq!((found.len(), found[0].code), (1, "WF0204"), "{source}");
+        assert_eq!((found.len(), found[0].code), (1, "WF0604"), "{source}");
     }
 }
 
@@ -127,74 +127,74 @@ fn syntax_errors_have_their_place() {
     check(
         "",
         expect![[r#"
-        main.json:1:1: WF0204 expected a value, but the text ends
-    "#]],
+            main.json:1:1: WF0604 expected a value, but the text ends
+        "#]],
     );
     check(
         "{",
         expect![[r#"
-        main.json:1:1: WF0204 expected a key in double quotes, but the text ends
-    "#]],
+            main.json:1:1: WF0604 expected a key in double quotes, but the text ends
+        "#]],
     );
     check(
         "{\"a\": 1,}",
         expect![[r#"
-        main.json:1:9: WF0204 expected a key in double quotes, found '}'
-    "#]],
+            main.json:1:9: WF0604 expected a key in double quotes, found '}'
+        "#]],
     );
     check(
         "[1,\n 2 3]",
         expect![[r#"
-        main.json:2:4: WF0204 expected `,` or `]`, found '3'
-    "#]],
+            main.json:2:4: WF0604 expected `,` or `]`, found '3'
+        "#]],
     );
     check(
         "{\"a\" 1}",
         expect![[r#"
-        main.json:1:6: WF0204 expected `:` after the key, found '1'
-    "#]],
+            main.json:1:6: WF0604 expected `:` after the key, found '1'
+        "#]],
     );
     check(
         "{a: 1}",
         expect![[r#"
-        main.json:1:2: WF0204 expected a key in double quotes, found 'a'
-    "#]],
+            main.json:1:2: WF0604 expected a key in double quotes, found 'a'
+        "#]],
     );
     check(
         "{'a': 1}",
         expect![[r#"
-        main.json:1:2: WF0204 expected a key in double quotes, found '\''
-    "#]],
+            main.json:1:2: WF0604 expected a key in double quotes, found '\''
+        "#]],
     );
     check(
         "[1] // x",
         expect![[r#"
-        main.json:1:5: WF0204 something follows the end of the value, found '/'
-    "#]],
+            main.json:1:5: WF0604 something follows the end of the value, found '/'
+        "#]],
     );
     check(
         "[tru]",
         expect![[r#"
-        main.json:1:2: WF0204 expected a value, found 't'
-    "#]],
+            main.json:1:2: WF0604 expected a value, found 't'
+        "#]],
     );
     check(
         "nul",
         expect![[r#"
-        main.json:1:1: WF0204 expected a value, found 'n'
-    "#]],
+            main.json:1:1: WF0604 expected a value, found 'n'
+        "#]],
     );
     check(
         "[1]]",
         expect![[r#"
-        main.json:1:4: WF0204 something follows the end of the value, found ']'
-    "#]],
+            main.json:1:4: WF0604 something follows the end of the value, found ']'
+        "#]],
     );
     check(
         "{\"a\": é}",
         expect![[r#"
-        main.json:1:7: WF0204 expected a value, found 'é'
-    "#]],
+            main.json:1:7: WF0604 expected a value, found 'é'
+        "#]],
     );
 }
 
@@ -202,7 +202,7 @@ fn syntax_errors_have_their_place() {
 fn deep_nesting_is_refused() {
     let found = compiled(Spelling::Json, &"[".repeat(1_000_000), &[]).unwrap_err();
     expect![[r#"
-        main.json:1:193: WF0205 values are nested more than 192 deep
+        main.json:1:193: WF0605 values are nested more than 192 deep
     "#]]
     .assert_eq(&crate::support::findings(&found));
     let depth = wf_author::limits::DRAFT_DEPTH_MAX;
@@ -243,6 +243,8 @@ fn nearly_json() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Another reader of JSON says the same of every text, and gives the same values.
     #[test]
     fn agrees_with_another_reader(source in nearly_json()) {
@@ -250,7 +252,7 @@ proptest! {
         let actual = compiled(Spelling::Json, &source, &[]);
         match (expected, actual) {
             (Ok(expected), Ok(actual)) => prop_assert_eq!(expected, actual.root.to_value()),
-            (Err(_), Err(found)) => prop_assert_eq!(found.len(), 1),
+            (Err(_), Err(found)) => prop_assert!(!found.is_empty()),
             (expected, actual) => prop_assert!(false, "{:?} but {:?}", expected, actual),
         }
     }

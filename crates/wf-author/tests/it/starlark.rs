@@ -160,38 +160,38 @@ fn numbers_are_integers_or_decimals() {
     check_in_workflow(
         "a = 1, b = -7, c = 0.5, d = 1.0, e = 1e3, f = 9223372036854775807, g = True",
         expect![[r#"
-        {workflow: "w", a: 1, b: -7, c: 0.5, d: 1.0, e: 1000.0, f: 9223372036854775807, g: true}
-    "#]],
+            {workflow: "w", a: 1, b: -7, c: 0.5, d: 1.0, e: 1000.0, f: 9223372036854775807, g: true}
+        "#]],
     );
     check_in_workflow(
         "a = 9223372036854775808",
         expect![[r#"
-        main.star:1:19: WF0206 an integer is outside the range of 64 bits
-    "#]],
+            main.star:1:19: WF0606 an integer is outside the range of 64 bits
+        "#]],
     );
     check_in_workflow(
         "a = [1, 1 << 10000]",
         expect![[r#"
-        main.star:1:23: WF0206 an integer is outside the range of 64 bits
-    "#]],
+            main.star:1:23: WF0606 an integer is outside the range of 64 bits
+        "#]],
     );
     check_in_workflow(
         "a = {'x': 1e300}",
         expect![[r#"
-        main.star:1:25: WF0206 the number 1000000000000000000000000000000000000000… is outside the range of 64-bit integers and of decimals with six places
-    "#]],
+            main.star:1:25: WF0606 the number 1000000000000000000000000000000000000000… is outside the range of 64-bit integers and of decimals with six places
+        "#]],
     );
     check_in_workflow(
         "a = float('nan')",
         expect![[r#"
-        main.star:1:19: WF0206 the number NaN is outside the range of 64-bit integers and of decimals with six places
-    "#]],
+            main.star:1:19: WF0606 the number NaN is outside the range of 64-bit integers and of decimals with six places
+        "#]],
     );
     check_in_workflow(
         "a = float('-inf')",
         expect![[r#"
-        main.star:1:19: WF0206 the number -inf is outside the range of 64-bit integers and of decimals with six places
-    "#]],
+            main.star:1:19: WF0606 the number -inf is outside the range of 64-bit integers and of decimals with six places
+        "#]],
     );
 }
 
@@ -200,8 +200,8 @@ fn lists_tuples_and_ranges_are_lists() {
     check_in_workflow(
         "a = (1, 'x'), b = range(3), c = [x for x in range(2)], d = {'k': ()}",
         expect![[r#"
-        {workflow: "w", a: [1, "x"], b: [0, 1, 2], c: [0, 1], d: {k: []}}
-    "#]],
+            {workflow: "w", a: [1, "x"], b: [0, 1, 2], c: [0, 1], d: {k: []}}
+        "#]],
     );
 }
 
@@ -210,42 +210,42 @@ fn what_is_no_value_is_refused_where_it_stands() {
     check_in_workflow(
         "a = len",
         expect![[r#"
-        main.star:1:19: WF0212 a value of type function cannot be part of a workflow
-          hint: call the function instead of naming it
-    "#]],
+            main.star:1:19: WF0612 a value of type function cannot be part of a workflow
+              hint: call the function instead of naming it
+        "#]],
     );
     check_in_workflow(
         "\n  children = [ask]",
         expect![[r#"
-        main.star:2:15: WF0212 a value of type native_function cannot be part of a workflow
-          hint: ask is a function: call it
-    "#]],
+            main.star:2:15: WF0612 a value of type native_function cannot be part of a workflow
+              hint: ask is a function: call it
+        "#]],
     );
     check_in_workflow(
         "a = {'x': [lambda: 1]}",
         expect![[r#"
-        main.star:1:26: WF0212 a value of type function cannot be part of a workflow
-          hint: call the function instead of naming it
-    "#]],
+            main.star:1:26: WF0612 a value of type function cannot be part of a workflow
+              hint: call the function instead of naming it
+        "#]],
     );
     check_in_workflow(
         "a = {1: 2}",
         expect![[r#"
-        main.star:1:20: WF0212 the key 1 is not text
-          hint: the keys of every map in a workflow are text
-    "#]],
+            main.star:1:20: WF0612 the key 1 is not text
+              hint: the keys of every map in a workflow are text
+        "#]],
     );
     check_in_workflow(
         "a = b'bytes'",
         expect![[r#"
-        main.star:1:19: WF0212 a value of type bytes cannot be part of a workflow
-    "#]],
+            main.star:1:19: WF0612 a value of type bytes cannot be part of a workflow
+        "#]],
     );
     check(
         "x = []\nx.append(x)\nworkflow('w', a = x)",
         expect![[r#"
-        main.star:3:19: WF0205 values are nested more than 192 deep
-    "#]],
+            main.star:3:19: WF0605 values are nested more than 192 deep
+        "#]],
     );
 }
 
@@ -254,86 +254,86 @@ fn wrong_calls() {
     check(
         "ask()",
         expect![[r#"
-        main.star:1:1: WF0211 ask needs an id: ask("its_id", …)
-    "#]],
+            main.star:1:1: WF0611 ask needs an id: ask("its_id", …)
+        "#]],
     );
     check(
         "ask(3)",
         expect![[r#"
-        main.star:1:5: WF0211 the id of ask is a int, not text
-    "#]],
+            main.star:1:5: WF0611 the id of ask is of type int, not text
+        "#]],
     );
     check(
         "ask('a', 'b')",
         expect![[r#"
-        main.star:1:1: WF0211 only the first argument of ask may stand without its name
-    "#]],
+            main.star:1:1: WF0611 only the first argument of ask may stand without its name
+        "#]],
     );
     check(
         "ask('a', id = 'b')",
         expect![[r#"
-        main.star:1:1: WF0211 ask is given "id" twice
-    "#]],
+            main.star:1:1: WF0611 ask is given "id" twice
+        "#]],
     );
     check(
         "ask(prompt = 'b')",
         expect![[r#"
-        main.star:1:1: WF0211 ask needs an id: ask("its_id", …)
-    "#]],
+            main.star:1:1: WF0611 ask needs an id: ask("its_id", …)
+        "#]],
     );
     check(
         "budget(3)",
         expect![[r#"
-        main.star:1:1: WF0211 the arguments of budget need their names
-    "#]],
+            main.star:1:1: WF0611 the arguments of budget need their names
+        "#]],
     );
     check(
         "schema.string('x')",
         expect![[r#"
-        main.star:1:1: WF0211 the arguments of schema.string need their names
-    "#]],
+            main.star:1:1: WF0611 the arguments of schema.string need their names
+        "#]],
     );
     check(
         "schema.object([])",
         expect![[r#"
-        main.star:1:15: WF0211 the properties of an object are a map from names to schemas, not a list
-    "#]],
+            main.star:1:15: WF0611 the properties of an object are of type list, not a map from names to schemas
+        "#]],
     );
     check(
         "workflow()",
         expect![[r#"
-        main.star:1:1: WF0211 workflow needs a name: workflow("its_name", …)
-    "#]],
+            main.star:1:1: WF0611 workflow needs a name: workflow("its_name", …)
+        "#]],
     );
     check(
         "file()",
         expect![[r#"
-        main.star:1:1: WF0211 file needs a path: file("prompts/patch.md")
-    "#]],
+            main.star:1:1: WF0611 file needs a path: file("prompts/patch.md")
+        "#]],
     );
     check(
         "file('a', mode = 'r')",
         expect![[r#"
-        main.star:1:1: WF0211 file has no argument "mode"
-    "#]],
+            main.star:1:1: WF0611 file has no argument "mode"
+        "#]],
     );
     check(
         "file(1)",
         expect![[r#"
-        main.star:1:6: WF0211 the path of a file is text, not a int
-    "#]],
+            main.star:1:6: WF0611 the path of a file is of type int, not text
+        "#]],
     );
     check(
         "ask('a', prompt = 'x', prompt = 'y')",
         expect![[r#"
-        main.star:1:24: WF0202 repeated named argument
-    "#]],
+            main.star:1:24: WF0602 repeated named argument
+        "#]],
     );
     check(
         "ask('a', **{'id': 'b'})",
         expect![[r#"
-        main.star:1:1: WF0211 ask is given "id" twice
-    "#]],
+            main.star:1:1: WF0611 ask is given "id" twice
+        "#]],
     );
 }
 
@@ -342,14 +342,14 @@ fn unknown_fields_pass_to_validation() {
     check_in_workflow(
         "children = [ask('a', promt = 'x', **{'Odd key': 1})]",
         expect![[r#"
-        {workflow: "w", children: [{ask: "a", promt: "x", Odd key: 1}]}
-    "#]],
+            {workflow: "w", children: [{ask: "a", promt: "x", Odd key: 1}]}
+        "#]],
     );
     check(
         "workflow(name = 'w', children = [ask(prompt = 'x', id = 'a')])",
         expect![[r#"
-        {workflow: "w", children: [{ask: "a", prompt: "x"}]}
-    "#]],
+            {workflow: "w", children: [{ask: "a", prompt: "x"}]}
+        "#]],
     );
 }
 
@@ -358,31 +358,31 @@ fn exactly_one_workflow() {
     check(
         "x = 1",
         expect![[r#"
-        main.star:1:1: WF0207 the file calls no workflow(…)
-          hint: end it with workflow("its_name", children = […])
-    "#]],
+            main.star:1:1: WF0607 the file calls no workflow(…)
+              hint: end it with workflow("its_name", children = […])
+        "#]],
     );
     check(
         "",
         expect![[r#"
-        main.star:1:1: WF0207 the file calls no workflow(…)
-          hint: end it with workflow("its_name", children = […])
-    "#]],
+            main.star:1:1: WF0607 the file calls no workflow(…)
+              hint: end it with workflow("its_name", children = […])
+        "#]],
     );
     check(
         "workflow('a')\nworkflow('b')",
         expect![[r#"
-        main.star:2:1: WF0208 workflow is called a second time
-          hint: a workflow is called once, in the file that is run; functions for it may live in other files
-    "#]],
+            main.star:2:1: WF0608 workflow is called a second time
+              hint: a workflow is called once, in the file that is run; functions for it may live in other files
+        "#]],
     );
     check_with(
         "load('lib.star', 'x')\nworkflow('a')",
         &[("lib.star", "x = 1\nworkflow('b')")],
         expect![[r#"
-        lib.star:2:1: WF0208 workflow is called in a file that is only loaded
-          hint: a workflow is called once, in the file that is run; functions for it may live in other files
-    "#]],
+            lib.star:2:1: WF0608 workflow is called in a file that is only loaded
+              hint: a workflow is called once, in the file that is run; functions for it may live in other files
+        "#]],
     );
 }
 
@@ -423,29 +423,29 @@ fn files_are_texts() {
         "workflow('w', children = [ask('a', prompt = file('prompts/fix.md') + 'Now.')])",
         &files,
         expect![[r#"
-        {workflow: "w", children: [{ask: "a", prompt: "Fix {{ path }}.\nNow."}]}
-    "#]],
+            {workflow: "w", children: [{ask: "a", prompt: "Fix {{ path }}.\nNow."}]}
+        "#]],
     );
     check_with(
         "workflow('w', children = [ask('a', prompt = {'file': 'prompts/fix.md'})])",
         &files,
         expect![[r#"
-        {workflow: "w", children: [{ask: "a", prompt: "Fix {{ path }}.\n"}]}
-    "#]],
+            {workflow: "w", children: [{ask: "a", prompt: "Fix {{ path }}.\n"}]}
+        "#]],
     );
     check_with(
         "workflow('w', children = [ask('a', prompt = file('prompts/other.md'))])",
         &files,
         expect![[r#"
-        main.star:1:50: WF0214 the file "prompts/other.md" cannot be used: it does not exist
-          hint: paths are relative to the directory of the workflow's source
-    "#]],
+            main.star:1:50: WF0614 the file "prompts/other.md" cannot be used: it does not exist
+              hint: paths are relative to the directory of the workflow's source
+        "#]],
     );
     for path in ["../secret", "/etc/passwd", "a/../../b", "", "./a"] {
         let found = compiled(Spelling::Starlark, &format!("x = file({path:?})"), &[]).unwrap_err();
-        assert_eq!((found.len(), found[0].code), (1, "WF0213"), "{path}");
+        assert_eq!((found.len(), found[0].code), (1, "WF0613"), "{path}");
         let found = compiled(Spelling::Starlark, &format!("load({path:?}, 'x')"), &[]).unwrap_err();
-        assert_eq!((found.len(), found[0].code), (1, "WF0213"), "{path}");
+        assert_eq!((found.len(), found[0].code), (1, "WF0613"), "{path}");
     }
 }
 
@@ -455,58 +455,59 @@ fn loads() {
         "load('a.star', 'x')",
         &[("a.star", "load('main.star', 'y')\nx = 1")],
         expect![[r#"
-        a.star:1:6: WF0215 files load each other: main.star -> a.star -> main.star
-    "#]],
+            a.star:1:6: WF0615 files load each other: main.star -> a.star -> main.star
+        "#]],
     );
     check_with(
         "load('a.star', 'x')",
         &[("a.star", "load('b.star', 'y')\nx = 1"), ("b.star", "\nload('a.star', 'x')\ny = 1")],
         expect![[r#"
-            b.star:2:6: WF0215 files load each other: main.star -> a.star -> b.star -> a.star
+            b.star:2:6: WF0615 files load each other: main.star -> a.star -> b.star -> a.star
         "#]],
     );
     check(
         "\nload('gone.star', 'x')",
         expect![[r#"
-        main.star:2:6: WF0214 the file "gone.star" cannot be used: it does not exist
-          hint: paths are relative to the directory of the workflow's source
-    "#]],
+            main.star:2:6: WF0614 the file "gone.star" cannot be used: it does not exist
+              hint: paths are relative to the directory of the workflow's source
+        "#]],
     );
     check_with(
         "load('a.star', 'z')",
         &[("a.star", "x = 1")],
         expect![[r#"
-        main.star:1:16: WF0209 module has no symbol `z`, did you mean `x`?
-    "#]],
+            main.star:1:16: WF0609 module has no symbol `z`, did you mean `x`?
+        "#]],
     );
     check_with(
         "load('a.star', 'x')",
         &[("a.star", "x = (")],
         expect![[r#"
-        a.star:1:5: WF0202 unexpected new line, expected expression
-    "#]],
+            a.star:1:5: WF0602 unexpected new line, expected expression
+        "#]],
     );
     check_with(
         "load('a.star', 'x')",
         &[("a.star", "x = 1 // 0")],
         expect![[r#"
-        a.star:1:5: WF0209 floor division by zero: 1 // 0
-    "#]],
+            a.star:1:5: WF0609 floor division by zero: 1 // 0
+        "#]],
     );
     check_with(
         "load('a.star', 'x')\nx.append(1)",
         &[("a.star", "x = []")],
         expect![[r#"
-        main.star:2:1: WF0209 immutable
-    "#]],
+            main.star:2:1: WF0609 immutable
+              hint: what a loaded file made cannot be changed; copy it first, with list(…) or dict(…)
+        "#]],
     );
     // What a file loaded is not its own to hand on.
     check_with(
         "load('a.star', 'y')",
         &[("a.star", "load('b.star', 'y')\nx = 1"), ("b.star", "y = 1")],
         expect![[r#"
-        main.star:1:16: WF0209 module symbol `y` is not exported
-    "#]],
+            main.star:1:16: WF0609 module symbol `y` is not exported
+        "#]],
     );
 }
 
@@ -515,80 +516,80 @@ fn syntax_errors_have_their_place() {
     check(
         "x = = 1",
         expect![[r#"
-        main.star:1:5: WF0202 unexpected symbol '=', expected expression
-    "#]],
+            main.star:1:5: WF0602 unexpected symbol '=', expected expression
+        "#]],
     );
     check(
         "workflow('w',\n  children = [\n\n",
         expect![[r#"
-        main.star:2:14: WF0202 unexpected new line, expected expression
-    "#]],
+            main.star:2:14: WF0602 unexpected new line, expected expression
+        "#]],
     );
     check(
         "x = 'abc",
         expect![[r#"
-        main.star:1:5: WF0202 unfinished string literal
-    "#]],
+            main.star:1:5: WF0602 unfinished string literal
+        "#]],
     );
     check(
         "def f(:\n  pass",
         expect![[r#"
-        main.star:1:7: WF0202 unexpected symbol ':', expected identifier
-    "#]],
+            main.star:1:7: WF0602 unexpected symbol ':', expected identifier
+        "#]],
     );
     check(
         "if True:\nx = 1",
         expect![[r#"
-        main.star:2:1: WF0202 unexpected identifier 'x', expected new indentation block
-    "#]],
+            main.star:2:1: WF0602 unexpected identifier 'x', expected new indentation block
+        "#]],
     );
     check(
         "ask('a', from = 1)",
         expect![[r#"
-        main.star:1:10: WF0202 cannot use reserved keyword `from`
-    "#]],
+            main.star:1:10: WF0602 cannot use reserved keyword `from`
+        "#]],
     );
     check(
         "import os",
         expect![[r#"
-        main.star:1:1: WF0202 cannot use reserved keyword `import`
-    "#]],
+            main.star:1:1: WF0602 cannot use reserved keyword `import`
+        "#]],
     );
     check(
         "while True: pass",
         expect![[r#"
-        main.star:1:1: WF0202 cannot use reserved keyword `while`
-    "#]],
+            main.star:1:1: WF0602 cannot use reserved keyword `while`
+        "#]],
     );
     check(
         "class A: pass",
         expect![[r#"
-        main.star:1:1: WF0202 cannot use reserved keyword `class`
-    "#]],
+            main.star:1:1: WF0602 cannot use reserved keyword `class`
+        "#]],
     );
     check(
         "async def f(): pass",
         expect![[r#"
-        main.star:1:1: WF0202 cannot use reserved keyword `async`
-    "#]],
+            main.star:1:1: WF0602 cannot use reserved keyword `async`
+        "#]],
     );
     check(
         "def f(x: int): pass",
         expect![[r#"
-        main.star:1:10: WF0202 type annotations are not allowed in this dialect
-    "#]],
+            main.star:1:10: WF0602 type annotations are not allowed in this dialect
+        "#]],
     );
     check(
         "\tx = 1",
         expect![[r#"
-        main.star:1:6: WF0202 tabs are not allowed
-    "#]],
+            main.star:1:1: WF0602 tabs are not allowed
+        "#]],
     );
     check(
         "x = 1; return x",
         expect![[r#"
-        main.star:1:8: WF0202 `return` cannot be used outside of a `def` function
-    "#]],
+            main.star:1:8: WF0602 `return` cannot be used outside of a `def` function
+        "#]],
     );
 }
 
@@ -597,52 +598,59 @@ fn runtime_errors_have_their_place() {
     check(
         "x = 1\ny = x + 'a'",
         expect![[r#"
-        main.star:2:5: WF0209 operation `+` not supported for types `int` and `string`
-    "#]],
+            main.star:2:5: WF0609 operation `+` not supported for types `int` and `string`
+        "#]],
     );
     check(
         "x = nope",
         expect![[r#"
-        main.star:1:5: WF0209 variable `nope` not found, did you mean `None`?
-    "#]],
+            main.star:1:5: WF0609 variable `nope` not found, did you mean `None`?
+        "#]],
     );
     check(
         "def f(x):\n  return x // 0\n\ny = f(1)",
         expect![[r#"
-        main.star:2:10: WF0209 floor division by zero: 1 // 0
-          hint: called at main.star:4:5
-    "#]],
+            main.star:2:10: WF0609 floor division by zero: 1 // 0
+              hint: called at main.star:4:5
+        "#]],
     );
     check(
         "fail('no luck.')",
         expect![[r#"
-        main.star:1:1: WF0210 no luck
-    "#]],
+            main.star:1:1: WF0610 no luck
+        "#]],
     );
     check(
         "def must(x):\n  if not x:\n    fail('x is needed, not', x)\n\n\nmust(0)",
         expect![[r#"
-        main.star:3:5: WF0210 x is needed, not 0
-          hint: called at main.star:6:1
-    "#]],
+            main.star:3:5: WF0610 x is needed, not 0
+              hint: called at main.star:6:1
+        "#]],
     );
     check(
         "workflow('w', {}['x'])",
         expect![[r#"
-        main.star:1:15: WF0209 key `"x"` was not found
-    "#]],
+            main.star:1:15: WF0609 key `"x"` was not found
+        "#]],
     );
     check(
         "ask('a').prompt",
         expect![[r#"
-        main.star:1:1: WF0209 object of type `node` has no attribute `prompt`
-    "#]],
+            main.star:1:1: WF0609 object of type `node` has no attribute `prompt`
+        "#]],
+    );
+    check(
+        "test = test('t', argv = ['true'])",
+        expect![[r#"
+            main.star:1:8: WF0609 local variable `test` referenced before assignment
+              hint: a variable hides the function of the same name in the whole file; give it another name
+        "#]],
     );
     check(
         "open('/etc/passwd')",
         expect![[r#"
-        main.star:1:1: WF0209 variable `open` not found, did you mean `len`?
-    "#]],
+            main.star:1:1: WF0609 variable `open` not found, did you mean `len`?
+        "#]],
     );
 }
 
@@ -651,24 +659,24 @@ fn format_strings_are_refused() {
     check(
         "x = 'a'\ny = f'{x}'",
         expect![[r#"
-        main.star:2:5: WF0219 f-strings are not part of this language: they would eat the braces of templates
-          hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
-    "#]],
+            main.star:2:5: WF0619 f-strings are not part of this language: they would eat the braces of templates
+              hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
+        "#]],
     );
     check(
         "y = 'x {}'.format(1)\nz = 'y'.format()",
         expect![[r#"
-        main.star:1:12: WF0219 `.format` is not part of this language: it would eat the braces of templates
-          hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
-        main.star:2:9: WF0219 `.format` is not part of this language: it would eat the braces of templates
-          hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
-    "#]],
+            main.star:1:12: WF0619 `.format` is not part of this language: it would eat the braces of templates
+              hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
+            main.star:2:9: WF0619 `.format` is not part of this language: it would eat the braces of templates
+              hint: put values into a prompt with `vars`, or put texts together with `+` or `%`
+        "#]],
     );
     check(
         "workflow('w', a = '{{ x }} %s {}' % 'y')",
         expect![[r#"
-        {workflow: "w", a: "{{ x }} y {}"}
-    "#]],
+            {workflow: "w", a: "{{ x }} y {}"}
+        "#]],
     );
 }
 
@@ -687,7 +695,7 @@ fn a_byte_order_mark_is_no_part_of_the_source() {
     check(
         "\u{feff}workflow('w')",
         expect![[r#"
-        {workflow: "w"}
-    "#]],
+            {workflow: "w"}
+        "#]],
     );
 }

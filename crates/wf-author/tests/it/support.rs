@@ -22,6 +22,14 @@ impl Loader for Files {
     }
 }
 
+/// As [`compiled`], on a stack that is large enough for every source within the limits.
+pub(crate) fn compiled_deep(spelling: Spelling, source: &str) -> Result<Draft, Vec<Diagnostic>> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(wf_author::limits::STACK_BYTES);
+        thread.spawn_scoped(scope, || compiled(spelling, source, &[])).unwrap().join().unwrap()
+    })
+}
+
 /// Compiles `source` as the file `main.star`, `main.yaml` or `main.json`.
 pub(crate) fn compiled(spelling: Spelling, source: &str, files: &[(&str, &str)]) -> Result<Draft, Vec<Diagnostic>> {
     compile(spelling, name(spelling), source, &Files::of(files))

@@ -13,7 +13,7 @@ use super::runner::{Call, Git, Place};
 const POINTER_BYTES_MAX: u64 = 8 << 10;
 
 /// A config beyond this is not read.
-const CONFIG_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 /// How many entries of a directory are looked at when repositories below it are sought.
 const SIBLINGS_MAX: usize = 10_000;

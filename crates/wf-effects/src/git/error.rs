@@ -237,3 +237,19 @@ fn list(paths: &[String]) -> String {
 fn list_paths(paths: &[PathBuf]) -> String {
     list(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn a_failure_has_the_hint_and_says_whether_to_try_again() {
+        let failure = Failure::from(GitError::Overlaps { paths: (0..12).map(|n| format!("f{n}")).collect() });
+        assert_eq!((failure.code.as_str(), failure.retryable), ("git", false));
+        expect![[r#"the checkout differs in files that would change: "f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9" and 2 more (hint: commit or stash these files first)"#]].assert_eq(&failure.message);
+        let failure = Failure::from(GitError::TimedOut { command: "add".into(), limit: Duration::from_secs(9) });
+        assert!(failure.retryable);
+        expect!["git add did not end within 9 s"].assert_eq(&failure.message);
+    }
+}

@@ -1,7 +1,7 @@
 //! One change of `worktrees/` at a time: git reads entries that another git is still writing, and fails.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::MutexGuard;
@@ -13,8 +13,9 @@ use super::runner::Git;
 /// Held while an entry of `worktrees/` is made or removed.
 #[derive(Debug)]
 pub(crate) struct WorktreesLock<'a> {
-    /// Closing the file gives the lock back, whatever ends this process.
-    _file: File,
+    /// Closing the last handle of the file gives the lock back, whatever ends this process.
+    file: File,
+    path: PathBuf,
     _tasks: MutexGuard<'a, ()>,
 }
 
@@ -39,6 +40,11 @@ impl<'a> WorktreesLock<'a> {
         let ended =
             tokio::time::timeout(limit, waiting).await.map_err(|_| GitError::Busy { path: path.clone(), limit })?;
         let file = ended.map_err(std::io::Error::other).and_then(|file| file).map_err(GitError::io("lock", &path))?;
-        Ok(Self { _file: file, _tasks: tasks })
+        Ok(Self { file, path, _tasks: tasks })
+    }
+
+    /// A handle for git itself: when this process is killed, the git that it started may still be at work.
+    pub(crate) fn handle(&self) -> Result<File, GitError> {
+        self.file.try_clone().map_err(GitError::io("lock", &self.path))
     }
 }

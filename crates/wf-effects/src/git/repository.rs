@@ -6,8 +6,8 @@ use std::sync::Arc;
 use wf_kernel::record::TreeAt;
 
 use super::capture::{capture, read_index};
-use super::clean::{CleanDir, copy_index};
-use super::discover::{Located, locate};
+use super::clean::{CleanDir, copy_index, read_small};
+use super::discover::{CONFIG_BYTES_MAX, Located, locate};
 use super::error::GitError;
 use super::names::{check_id, check_run, is_id};
 use super::runner::{Call, Git, Output, Place};
@@ -41,6 +41,8 @@ pub struct CommitFacts {
     pub parents: Vec<String>,
     /// Its message.
     pub message: String,
+    /// When it was committed, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
 }
 
 /// A commit of the user's checkout as it is.
@@ -153,7 +155,10 @@ impl Repository {
         let values = |key: &'static str| header.lines().filter_map(move |line| line.strip_prefix(key));
         let tree = values("tree ").next().ok_or_else(unknown)?.to_owned();
         let parents = values("parent ").map(str::to_owned).collect();
-        Ok(CommitFacts { tree, parents, message: message.to_owned() })
+        // `committer <name> <mail> <seconds> <zone>`
+        let seconds = values("committer ").next().and_then(|line| line.rsplit(' ').nth(1)?.parse::<i64>().ok());
+        let at_ms = seconds.unwrap_or(0).saturating_mul(1_000);
+        Ok(CommitFacts { tree, parents, message: message.to_owned(), at_ms })
     }
 
     /// Whether `older` is `newer` or one of its ancestors.
@@ -290,6 +295,9 @@ impl Repository {
 
     /// Entries that disable every driver and hook that the repository's config defines.
     pub(crate) async fn drivers_off(&self, place: &Place) -> Result<Vec<(String, String)>, GitError> {
+        if !may_define_drivers(place) {
+            return Ok(Vec::new());
+        }
         let output = self.git().run(Call::new(["config", "--list", "-z", "--name-only"]).at(place.clone())).await?;
         let mut entries = std::collections::BTreeMap::new();
         for key in output.fields().map(String::from_utf8_lossy) {
@@ -312,4 +320,20 @@ impl Repository {
     pub(crate) fn admin_dir(&self, name: &str) -> PathBuf {
         self.common_dir().join("worktrees").join(name)
     }
+}
+
+/// Whether a config could name a driver or a hook, or another file that does. Most name none, and need not be listed.
+fn may_define_drivers(place: &Place) -> bool {
+    let is_suspect = |text: &[u8]| {
+        let text = text.to_ascii_lowercase();
+        [b"filter".as_slice(), b"hook", b"include"].iter().any(|word| text.windows(word.len()).any(|at| at == *word))
+    };
+    let is_there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
+    let config = place.common_dir.join("config");
+    let is_harmless = match read_small(&config, CONFIG_BYTES_MAX) {
+        Some(text) => !is_suspect(&text),
+        None => !is_there(&config),
+    };
+    let of_worktrees = [&place.git_dir, &place.common_dir].map(|dir| dir.join("config.worktree"));
+    !is_harmless || of_worktrees.iter().any(|path| is_there(path))
 }

@@ -14,8 +14,8 @@ const RESCUES_MAX: u32 = 10_000;
 /// What a tree holds, beside the commit at which it should be.
 #[derive(Debug)]
 pub(crate) struct Left {
-    /// The files; none, when git could not read them.
-    pub(crate) capture: Option<Capture>,
+    /// The files, or why git could not read them.
+    pub(crate) capture: Result<Capture, GitError>,
     /// The agent's own HEAD, where it has commits that the expected one has not.
     pub(crate) head: Option<String>,
     /// What `.git` is.
@@ -24,6 +24,13 @@ pub(crate) struct Left {
     pub(crate) has_admin: bool,
     /// Whether anything is there that would be lost.
     pub(crate) has_work: bool,
+}
+
+impl Left {
+    /// Whether a commit can hold all of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.capture.as_ref().is_ok_and(Capture::is_whole)
+    }
 }
 
 /// Where work was saved.
@@ -56,7 +63,7 @@ impl Rescuer {
         if left.pointer == Pointer::Directory {
             moves.push((tree.dir.join(".git"), free_name(&self.kept_dir, &format!("{}-git", tree.name))?));
         }
-        let is_moved = left.capture.as_ref().is_none_or(|capture| !capture.is_whole());
+        let is_moved = !left.is_whole();
         if is_moved {
             moves.push((tree.dir.clone(), free_name(&self.kept_dir, &tree.name)?));
         }
@@ -66,7 +73,10 @@ impl Rescuer {
         let commit = if moves.is_empty() && *tree_id == parent_tree {
             parent.to_owned()
         } else {
-            let message = message(&self.run, branch, &moves);
+            let mut message = message(&self.run, branch, &moves);
+            if let Err(error) = &left.capture {
+                message.push_str(&format!("not read by git: {error}\n"));
+            }
             self.repository.commit_tree(tree_id, &[parent], &message, None).await?
         };
         // Nothing is moved before the ref that says where it is.

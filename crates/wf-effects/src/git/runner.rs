@@ -1,4 +1,5 @@
-//! One call of git: rebuilt environment, pinned directories, bounded output and time, ended with its process group.
+//! One call of git: rebuilt environment, pinned directories, bounded output and time, and ended as a
+//! process group.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -20,11 +21,14 @@ const VERSION_MIN_TEXT: &str = "2.32";
 /// What is read of git's standard output unless a call says otherwise.
 const STDOUT_BYTES_MAX: usize = 64 << 20;
 
+/// How long git has to remove its lock files once it was told to end.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// What is kept of git's standard error: its end.
 const STDERR_BYTES_MAX: usize = 4 << 10;
 
 /// In force in every call, above any file. Environment entries instead of `-c`, because a key may contain `=`.
-const CONFIG: [(&str, &str); 30] = [
+const CONFIG: [(&str, &str); 29] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.untrackedCache", "false"),
@@ -38,7 +42,6 @@ const CONFIG: [(&str, &str); 30] = [
     ("core.editor", "false"),
     ("core.pager", "cat"),
     ("core.quotePath", "false"),
-    ("core.multiPackIndex", "true"),
     // A ref that a record names must not lead to an object that a power loss took.
     ("core.fsync", "committed"),
     ("core.fsyncMethod", "batch"),
@@ -151,10 +154,10 @@ impl Git {
         &self.inner.worktrees
     }
 
-    /// Runs one call to its end. Dropping the future kills git's process group.
-    pub(crate) async fn run(&self, call: Call) -> Result<Output, GitError> {
+    /// Runs one call to its end. Dropping the future ends git's process group.
+    pub(crate) async fn run(&self, mut call: Call) -> Result<Output, GitError> {
         let limit = self.timeout();
-        let mut child = self.spawn(&call)?;
+        let mut child = self.spawn(&mut call)?;
         let mut group = Group { leader: child.id() };
         match tokio::time::timeout(limit, converse(&mut child, &group, &call)).await {
             Ok(Ok(spoken)) => {
@@ -162,11 +165,19 @@ impl Git {
                 spoken.judge(&call)
             }
             Ok(Err(source)) => Err(GitError::Io { action: "talk to", path: self.inner.program.clone(), source }),
-            Err(_) => Err(GitError::TimedOut { command: call.name(), limit }),
+            Err(_) => {
+                group.signal(Signal::TERM);
+                _ = tokio::time::timeout(GRACE, child.wait()).await;
+                // Whatever has not listened; and what cannot be killed is not waited for.
+                group.signal(Signal::KILL);
+                _ = tokio::time::timeout(GRACE, child.wait()).await;
+                group.leader = None;
+                Err(GitError::TimedOut { command: call.name(), limit })
+            }
         }
     }
 
-    fn spawn(&self, call: &Call) -> Result<Child, GitError> {
+    fn spawn(&self, call: &mut Call) -> Result<Child, GitError> {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that runs git")]
         let mut command = tokio::process::Command::new(&self.inner.program);
         command
@@ -176,11 +187,10 @@ impl Git {
             .envs(ENVIRONMENT)
             .envs(call.env.iter().map(|(name, value)| (name, value)))
             .current_dir(call.place.as_ref().map_or(self.scratch_dir(), |place| &place.cwd))
-            .stdin(Stdio::piped())
+            .stdin(call.stdin_file.take().map_or_else(Stdio::piped, Stdio::from))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+            .process_group(0);
         let mut count = 0_usize;
         let mut entry = |key: &str, value: &str| {
             command.env(format!("GIT_CONFIG_KEY_{count}"), key).env(format!("GIT_CONFIG_VALUE_{count}"), value);
@@ -220,6 +230,7 @@ pub(crate) struct Call {
     env: Vec<(&'static str, OsString)>,
     config: Vec<(String, String)>,
     stdin: Vec<u8>,
+    stdin_file: Option<std::fs::File>,
     stdout_max: usize,
     truncates: bool,
     codes: &'static [i32],
@@ -233,6 +244,7 @@ impl Call {
             env: Vec::new(),
             config: Vec::new(),
             stdin: Vec::new(),
+            stdin_file: None,
             stdout_max: STDOUT_BYTES_MAX,
             truncates: false,
             codes: &[0],
@@ -261,6 +273,12 @@ impl Call {
 
     pub(crate) fn stdin(mut self, bytes: Vec<u8>) -> Self {
         self.stdin = bytes;
+        self
+    }
+
+    /// A lock that git is to hold as well, so that it outlives this process as long as that git does.
+    pub(crate) fn holding(mut self, lock: std::fs::File) -> Self {
+        self.stdin_file = Some(lock);
         self
     }
 
@@ -307,24 +325,25 @@ impl Output {
     }
 }
 
-/// A process group that is killed unless its leader has been waited for.
+/// A process group that is told to end unless its leader has been waited for. Not killed at once: git removes its lock
+/// files when it is told to end, and a lock file that stays is in everybody's way.
 struct Group {
     leader: Option<u32>,
 }
 
 impl Group {
-    fn kill(&self) {
+    fn signal(&self, signal: Signal) {
         let pid = self.leader.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // It may be gone already; there is nothing else to do then.
-            let _ = kill_process_group(pid, Signal::KILL);
+            let _ = kill_process_group(pid, signal);
         }
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.kill();
+        self.signal(Signal::TERM);
     }
 }
 
@@ -369,7 +388,7 @@ async fn converse(child: &mut Child, group: &Group, call: &Call) -> std::io::Res
     Ok(Spoken { stdout, is_truncated, stderr: stderr?, status })
 }
 
-/// Reads to the end or to `max` bytes; what says more is killed.
+/// Reads to the end or to `max` bytes; what says more is told to end.
 async fn read_up_to(
     pipe: Option<impl AsyncRead + Unpin>,
     max: usize,
@@ -381,7 +400,7 @@ async fn read_up_to(
     let is_truncated = bytes.len() > max;
     if is_truncated {
         bytes.truncate(max);
-        group.kill();
+        group.signal(Signal::TERM);
     }
     Ok((bytes, is_truncated))
 }
@@ -389,7 +408,7 @@ async fn read_up_to(
 async fn read_tail(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
     let mut tail = Vec::new();
     let Some(mut pipe) = pipe else { return Ok(tail) };
-    let mut chunk = [0_u8; STDERR_BYTES_MAX];
+    let mut chunk = vec![0_u8; STDERR_BYTES_MAX];
     loop {
         let count = pipe.read(&mut chunk).await?;
         if count == 0 {

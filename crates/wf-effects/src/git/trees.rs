@@ -113,16 +113,18 @@ impl Trees {
     /// When the root lies inside of the repository, or cannot be made.
     pub fn open(repository: &Repository, options: &TreesOptions) -> Result<Self, GitError> {
         check_run(&options.run)?;
-        let run_dir = options.root.join(&options.run);
-        if repository.contains(&options.root) {
-            return Err(root_inside(&options.root));
+        let root = std::path::absolute(&options.root).map_err(GitError::io("find", &options.root))?;
+        // Nothing is made before it is known where: the way there may lead through links.
+        let existing = root.ancestors().find(|dir| dir.exists()).unwrap_or(&root);
+        if repository.contains(&std::fs::canonicalize(existing).map_err(GitError::io("find", existing))?) {
+            let value = root.display().to_string();
+            let reason = "it lies inside of the repository";
+            return Err(GitError::Invalid { what: "directory of trees", value, reason });
         }
+        let run_dir = root.join(&options.run);
         std::fs::create_dir_all(&run_dir).map_err(GitError::io("make", &run_dir))?;
         // Git writes real paths into its pointers, and they are compared.
         let run_dir = std::fs::canonicalize(&run_dir).map_err(GitError::io("find", &run_dir))?;
-        if repository.contains(&run_dir) {
-            return Err(root_inside(&options.root));
-        }
         let rescuer =
             Rescuer { repository: repository.clone(), run: options.run.clone(), kept_dir: run_dir.join(".kept") };
         let inner = Inner {
@@ -296,7 +298,7 @@ impl Inner {
         let tree = self.place(branch);
         match self.look(&tree, &mut slot, begin, &facts).await? {
             Some(left) if !left.has_work && left.has_admin => {}
-            Some(left) if left.has_admin && left.capture.as_ref().is_some_and(|capture| capture.is_whole()) => {
+            Some(left) if left.has_admin && left.is_whole() => {
                 remove_any_but_file(&tree.dir.join(".git"))?;
                 self.reset(&tree, &slot, begin).await?;
             }
@@ -315,11 +317,7 @@ impl Inner {
         let left = self.look(&tree, &mut slot, begin, &facts).await?;
         let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
         let left = left.ok_or_else(|| GitError::io("find the tree", &tree.dir)(gone()))?;
-        let captured = match left.capture {
-            Some(captured) => captured,
-            // Only now does it matter why git could not read the files.
-            None => capture(self.repository.git(), slot.clean(&tree)?, &tree.dir).await?,
-        };
+        let captured = left.capture?;
         let files = self.repository.changes(&facts.tree, &captured.tree).await?;
         let is_covered = |path: &str| order.writes.iter().any(|glob| glob.matches(path));
         let mut out_of_scope: Vec<String> =
@@ -340,7 +338,8 @@ impl Inner {
         let commit = if captured.tree == facts.tree {
             begin.clone()
         } else {
-            let message = format!("{}\n\nbranch: {}\nrun: {}\n", order.leaf, order.branch, self.run);
+            // The run is not in it, so that equal work has equal commits in every run.
+            let message = format!("{}\n\nbranch: {}\n", order.leaf, order.branch);
             self.repository.commit_tree(&captured.tree, &[begin], &message, Some(order.at_ms)).await?
         };
         self.advance_branch(&order.branch, begin, &commit, &captured.tree).await?;
@@ -392,7 +391,8 @@ impl Inner {
             let dir = self.run_dir.join(name);
             blocking("remove", &dir.clone(), move || remove_any(&dir)).await?;
         }
-        // It stays while something is kept in it.
+        // They stay while something is kept in them.
+        let _ = std::fs::remove_dir(self.run_dir.join(".kept"));
         let _ = std::fs::remove_dir(&self.run_dir);
         Ok(rescued)
     }
@@ -428,8 +428,8 @@ impl Inner {
             slot.clean = Some(clean);
         }
         let head = if has_admin { self.foreign_head(tree, begin).await? } else { None };
-        let capture = capture(git, slot.clean(tree)?, &tree.dir).await.ok();
-        let is_as_begun = capture.as_ref().is_some_and(|found| found.is_whole() && found.tree == facts.tree);
+        let capture = capture(git, slot.clean(tree)?, &tree.dir).await;
+        let is_as_begun = capture.as_ref().is_ok_and(|found| found.is_whole() && found.tree == facts.tree);
         let has_work = !is_as_begun || head.is_some() || pointer == Pointer::Directory;
         Ok(Some(Left { capture, head, pointer, has_admin, has_work }))
     }
@@ -465,7 +465,8 @@ impl Inner {
         let lock = WorktreesLock::take(git, self.repository.common_dir()).await?;
         let place = self.repository.place();
         let call = Call::new(["worktree", "add", "-q", "--detach", "--no-checkout"]).arg(&tree.dir).arg(commit);
-        git.run(call.config(self.repository.drivers_off(&place).await?).at(place)).await?;
+        let call = call.config(self.repository.drivers_off(&place).await?).at(place);
+        git.run(call.holding(lock.handle()?)).await?;
         drop(lock);
         if !tree.has_admin()? || tree.pointer() != Pointer::AsWritten {
             return Err(GitError::tampered(&tree.dir.join(".git"), "git did not make the entry that it was to make"));
@@ -608,11 +609,6 @@ fn remove_any_but_file(path: &Path) -> Result<(), GitError> {
         Ok(metadata) if metadata.is_file() => Ok(()),
         _ => remove_any(path),
     }
-}
-
-fn root_inside(root: &Path) -> GitError {
-    let value = root.display().to_string();
-    GitError::Invalid { what: "directory of trees", value, reason: "it lies inside of the repository" }
 }
 
 /// Runs an operation to its end, also when the caller stops waiting: half an operation is worse than a whole one.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use wf_effects::git::Repository;
 
-use super::support::{Bench, make_executable, open_git, open_trees, order, raw, users_own, write_all};
+use super::support::{Bench, make_executable, open_git, open_trees, order, raw, raw_output, users_own, write_all};
 
 /// A program that leaves a file behind when it is run.
 fn trap(bench: &Bench, name: &str) -> String {
@@ -112,10 +112,16 @@ async fn the_traps_work() {
     let bench = Bench::new().await;
     append(&bench.repo.join(".git/config"), &poisoned_config(&bench, "own").replace("gpgSign = true", ""));
     write_all(&bench.repo, &[(".git/info/attributes", ATTRIBUTES), ("src/a.txt", "changed\n")]);
-    raw(&bench.repo, &["status"]);
-    raw(&bench.repo, &["add", "README"]);
-    let names = super::support::names_in(&canaries(&bench)).join(" ");
-    assert!(names.contains("own-fsmonitor") && names.contains("own-clean"), "{names}");
+    write_all(&bench.repo, &[("README", "changed\n")]);
+    for args in [["status", "."], ["add", "README"], ["add", "src"], ["show", "--ext-diff"]] {
+        raw_output(&bench.repo, &args);
+    }
+    raw(&bench.repo, &["branch", "other"]);
+    let names = super::support::names_in(&canaries(&bench));
+    for name in ["clean", "command", "fsmonitor", "process", "reference-transaction"] {
+        let name = format!("own-{name}");
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
 }
 
 #[tokio::test]

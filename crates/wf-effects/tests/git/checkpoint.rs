@@ -225,7 +225,7 @@ async fn the_same_inputs_give_the_same_commit_anywhere() {
     }
     expect![[r#"
         {
-            "8a8fe1a3d4a1b5d6c9b2",
+            "a5060309ef677934b9b728534af2a87b7baefe71",
         }
     "#]]
     .assert_debug_eq(&seen);

@@ -54,17 +54,17 @@ async fn a_submodule_is_a_repository_of_its_own() {
 #[tokio::test]
 async fn one_repository_below_is_taken_and_two_are_a_question() {
     let lab = Lab::new().await;
-    std::fs::create_dir_all(lab.path("work/empty")).unwrap();
-    check(&lab, "work", expect![[r#"no git repository at "/work", above it, or directly below it"#]]).await;
-    lab.repository("work/one");
-    check(&lab, "work", expect!["work/one | work/one/.git | work/one/.git"]).await;
-    lab.repository("work/two");
-    check(&lab, "work", expect![[r#"several git repositories directly below "/work": "/work/one", "/work/two""#]])
+    std::fs::create_dir_all(lab.path("desk/empty")).unwrap();
+    check(&lab, "desk", expect![[r#"no git repository at "/desk", above it, or directly below it"#]]).await;
+    lab.repository("desk/one");
+    check(&lab, "desk", expect!["desk/one | desk/one/.git | desk/one/.git"]).await;
+    lab.repository("desk/two");
+    check(&lab, "desk", expect![[r#"several git repositories directly below "/desk": "/desk/one", "/desk/two""#]])
         .await;
-    let Err(GitError::Several { candidates, .. }) = Repository::discover(&lab.git, &lab.path("work")).await else {
+    let Err(GitError::Several { candidates, .. }) = Repository::discover(&lab.git, &lab.path("desk")).await else {
         panic!("two repositories must be a question");
     };
-    assert_eq!(candidates, [lab.path("work/one"), lab.path("work/two")]);
+    assert_eq!(candidates, [lab.path("desk/one"), lab.path("desk/two")]);
 }
 
 #[tokio::test]

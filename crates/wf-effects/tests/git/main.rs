@@ -1,8 +1,13 @@
 //! Git as the engine uses it, on real repositories that the tests make.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+
 mod canary;
 mod checkpoint;
 mod discover;
+mod faults;
+mod oracle;
+mod runner;
 mod support;
 mod trees;
 mod user;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -53,8 +54,12 @@ impl Lab {
 }
 
 pub(crate) async fn open_git(dir: &Path) -> Git {
+    open_program(dir, "git".into()).await
+}
+
+pub(crate) async fn open_program(dir: &Path, program: PathBuf) -> Git {
     Git::open(GitOptions {
-        program: "git".into(),
+        program,
         path: search_path(),
         scratch_dir: dir.join("scratch"),
         locks_dir: dir.join("locks"),
@@ -123,12 +128,20 @@ pub(crate) async fn open_trees(git: &Git, repo: &Path, root: &Path) -> Trees {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests look for git where their caller does")]
-fn search_path() -> OsString {
+pub(crate) fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap()
 }
 
 /// Runs the tests' own git, which knows no config but the repository's, and answers with what it says.
 pub(crate) fn raw(dir: &Path, args: &[&str]) -> String {
+    let output = raw_output(dir, args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {args:?} in {dir:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// The same, whatever comes of it.
+pub(crate) fn raw_output(dir: &Path, args: &[&str]) -> Output {
     #[expect(clippy::disallowed_methods, reason = "the tests make repositories with a git that is not the engine's")]
     let mut command = std::process::Command::new("git");
     command
@@ -143,10 +156,7 @@ pub(crate) fn raw(dir: &Path, args: &[&str]) -> String {
             ("GIT_COMMITTER_EMAIL", "t@t"),
             ("GIT_COMMITTER_DATE", "@1600000000 +0000"),
         ]);
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {args:?} in {dir:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    command.output().unwrap()
 }
 
 pub(crate) fn commit_all(dir: &Path, message: &str) -> String {

@@ -347,6 +347,23 @@ async fn trees_of_a_linked_worktree_a_submodule_and_a_detached_head() {
 }
 
 #[tokio::test]
+async fn a_sparse_checkout_has_whole_trees() {
+    let bench = Bench::new().await;
+    raw(&bench.repo, &["sparse-checkout", "set", "--no-cone", "src"]);
+    assert!(!bench.repo.join("README").exists());
+    let before = users_own(&bench.repo);
+    let taken = bench.trees.repository().snapshot_worktree("other", 5).await.unwrap();
+    assert_eq!(taken.at.commit, bench.base);
+    let dir = bench.ready("b").await;
+    assert_eq!(
+        (read(&dir.join("README")), raw(&dir, &["status", "--porcelain"])),
+        ("one\ntwo\n".into(), String::new())
+    );
+    assert_eq!(bench.trees.release("b", &bench.base).await.unwrap(), None);
+    assert_eq!(users_own(&bench.repo), before);
+}
+
+#[tokio::test]
 async fn other_object_and_ref_formats_work() {
     for format in [["--object-format=sha256", "--ref-format=files"], ["--object-format=sha1", "--ref-format=reftable"]]
     {
@@ -377,6 +394,7 @@ async fn the_root_may_not_lie_in_the_repository() {
         let options = TreesOptions { root, run: RUN.to_owned() };
         assert!(matches!(Trees::open(&repository, &options), Err(GitError::Invalid { .. })), "{options:?}");
     }
+    assert!(!repo.join("trees").exists());
     let options = TreesOptions { root: lab.path("trees"), run: "../x".to_owned() };
     assert!(matches!(Trees::open(&repository, &options), Err(GitError::Invalid { .. })));
 }

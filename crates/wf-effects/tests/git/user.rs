@@ -67,13 +67,15 @@ async fn a_snapshot_copes_with_odd_indexes() {
             "split" => _ = raw(&bench.repo, &["update-index", "--split-index"]),
             "absent" => std::fs::remove_file(bench.repo.join(".git/index")).unwrap(),
             "unmerged" => {
-                let id = bench.at("HEAD:README");
-                let removed = bench.repo.join("entries");
-                std::fs::write(&removed, "").unwrap();
-                std::fs::remove_file(removed).unwrap();
-                raw(&bench.repo, &["update-index", "--force-remove", "README"]);
-                let entry = |stage: &str| format!("100644,{id},README").replace("README", &format!("README{stage}"));
-                raw(&bench.repo, &["update-index", "--add", "--cacheinfo", &entry("2")]);
+                for branch in ["ours", "theirs"] {
+                    raw(&bench.repo, &["checkout", "-q", "-f", "-b", branch, &bench.base]);
+                    std::fs::write(bench.repo.join("README"), branch).unwrap();
+                    raw(&bench.repo, &["commit", "-q", "-m", branch, "README"]);
+                }
+                raw(&bench.repo, &["checkout", "-q", "ours"]);
+                raw(&bench.repo, &["read-tree", "-m", &bench.base, "ours", "theirs"]);
+                write_all(&bench.repo, &[("src/a.txt", "changed\n")]);
+                assert_eq!(raw(&bench.repo, &["ls-files", "--unmerged"]).lines().count(), 3);
             }
             _ => _ = raw(&bench.repo, &["update-index", "--index-version", "4"]),
         }
@@ -199,7 +201,7 @@ async fn diffs_and_patches() {
     expect_test::expect![[r#"
         diff --git a/bin b/bin
         new file mode 100755
-        index 0000000..07e68b2
+        index 0000000..8352675
         Binary files /dev/null and b/bin differ
         diff --git a/docs/new b/docs/new
         new file mode 100644
@@ -209,7 +211,7 @@ async fn diffs_and_patches() {
         @@ -0,0 +1 @@
         +new
         diff --git a/src/a.txt b/src/a.txt
-        index 7898192..0b6d8e5 100644
+        index 7898192..4f5008a 100644
         --- a/src/a.txt
         +++ b/src/a.txt
         @@ -1 +1 @@

@@ -21,8 +21,9 @@ pub(super) fn check(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
             Kind::Expand { children_max, min_ok, .. } => (*min_ok, *children_max),
             _ => continue,
         };
-        if min_ok > most {
-            let message = format!("`min_ok` asks for {min_ok} successes of at most {most}");
+        // A parallel without children has been said to need some.
+        if min_ok > most && most > 0 {
+            let message = format!("`min_ok` is {min_ok}, and at most {most} can succeed");
             report.error(codes::MIN_OK, raw.nodes[ix].span_of("min_ok"), message);
         }
     }

@@ -259,14 +259,17 @@ impl Reader<'_> {
 
     fn normal_list(&mut self, name: &str, item: &FieldType, min: usize, value: &Spanned) -> Option<Spanned> {
         let SpannedValue::List(items) = &value.value else {
-            let found = self.wrong_type(name, "a list", value);
-            return found;
+            return self.wrong_type(name, "a list", value);
         };
         if items.len() < min {
             self.report.error(codes::TOO_FEW, &value.span, format!("`{name}` needs at least {min} item"));
             return None;
         }
-        let normal: Vec<Spanned> = items.iter().filter_map(|value| self.normal(name, item, value)).collect();
+        let normal: Vec<Spanned> = items
+            .iter()
+            .enumerate()
+            .filter_map(|(position, value)| self.normal(&format!("{name}[{position}]"), item, value))
+            .collect();
         (normal.len() == items.len()).then(|| Spanned { value: SpannedValue::List(normal), span: value.span.clone() })
     }
 
@@ -344,7 +347,8 @@ fn field_names(shape: &Shape) -> String {
 }
 
 fn one_of(words: &[&str]) -> String {
-    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
+    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    if quoted.len() > 2 { format!("one of {}", quoted.join(", ")) } else { quoted.join(" or ") }
 }
 
 /// What is wrong with a regular expression, if anything.

@@ -179,7 +179,7 @@ impl<'w> Lowering<'w, '_> {
         let key = self.template_field(ix, "key");
         let content = self.expr_field(ix, "content", Place::Node(ix), Want::Any);
         let op = raw.text("op")?;
-        let given = raw.fields.contains_key("content");
+        let given = raw.given.contains("content");
         if op == "write" && !given {
             self.report.error(codes::MISSING_KEY, &raw.span, "`memory` needs `content` to write it");
         } else if op == "read" && given {
@@ -215,7 +215,7 @@ impl<'w> Lowering<'w, '_> {
     }
 
     fn exactly_one(&mut self, raw: &RawNode, names: &[&'static str]) {
-        let given = names.iter().filter(|name| raw.fields.contains_key(**name)).count();
+        let given = names.iter().filter(|name| raw.given.contains(**name)).count();
         if given != 1 {
             let word = raw.tag.map_or("node", KindTag::as_str);
             let message = format!("`{word}` needs exactly one of `{}`, and has {given}", names.join("` and `"));
@@ -261,7 +261,7 @@ impl<'w> Lowering<'w, '_> {
         let want = if how == Some("best") { Want::Number } else { Want::Any };
         let by = self.expr_field(ix, "by", Place::Candidate(ix), want);
         let how = how?;
-        let has_by = raw.fields.contains_key("by");
+        let has_by = raw.given.contains("by");
         let model = how == "model";
         if has_by && !matches!(how, "vote" | "best") {
             self.useless(raw, "by", how);
@@ -269,11 +269,11 @@ impl<'w> Lowering<'w, '_> {
         if how == "best" && !has_by {
             self.report.error(codes::MISSING_KEY, &raw.span, "`reduce` needs `by` to find the best");
         }
-        if model && !raw.fields.contains_key("prompt") {
+        if model && !raw.given.contains("prompt") {
             self.report.error(codes::MISSING_KEY, &raw.span, "`reduce` needs `prompt` to ask a model");
         }
         for name in ["prompt", "output"] {
-            if !model && raw.fields.contains_key(name) {
+            if !model && raw.given.contains(name) {
                 self.useless(raw, name, how);
             }
         }

@@ -32,6 +32,8 @@ pub(crate) struct RawNode {
     pub(crate) position: usize,
     /// Whether it is the ask that its parent makes for itself.
     pub(crate) inner: bool,
+    /// The keys that the source gives, even when their values are wrong.
+    pub(crate) given: BTreeSet<&'static str>,
     /// Its fields, without lists of nodes.
     pub(crate) fields: BTreeMap<&'static str, Spanned>,
     /// Its lists of nodes.
@@ -65,7 +67,7 @@ impl RawNode {
         self.fields.get(field).map_or(&self.span, |field| &field.span)
     }
 
-    /// The node that its parent makes for itself, when it is that, or its own id.
+    /// Whether it is of this kind.
     pub(crate) fn is(&self, tag: KindTag) -> bool {
         self.tag == Some(tag)
     }
@@ -105,7 +107,7 @@ pub(super) fn read_workflow(root: &Spanned, report: &mut Report) -> Option<RawWo
     if newer_schema(entries, report) {
         return None;
     }
-    let mut reader = Reader { report, nodes: Vec::new(), full: false };
+    let mut reader = Reader { report, nodes: Vec::new(), full: false, defaults: BTreeMap::new() };
     let picked = reader.pick(entries, fields::WORKFLOW, "a workflow", None, &root.span);
     let mut children = Vec::new();
     let mut values = BTreeMap::new();
@@ -180,6 +182,8 @@ pub(super) struct Reader<'r> {
     pub(super) report: &'r mut Report,
     nodes: Vec<RawNode>,
     full: bool,
+    /// The canonical forms of defaults, by field.
+    defaults: BTreeMap<*const Field, Value>,
 }
 
 pub(super) type Picked<'d> = BTreeMap<&'static str, &'d Spanned>;
@@ -218,7 +222,7 @@ impl<'r> Reader<'r> {
         for field in known {
             if matches!(field.presence, Presence::Required) && !picked.contains_key(field.name) {
                 let message = format!("{noun} needs `{}`", field.name);
-                self.report.hinted(codes::MISSING_KEY, span, message, Some(field.doc.to_owned()));
+                self.report.hinted(codes::MISSING_KEY, span, message, Some(described(field)));
             }
         }
         picked
@@ -240,8 +244,13 @@ impl<'r> Reader<'r> {
         match field.presence {
             Presence::Required | Presence::Optional | Presence::Computed(_) => None,
             Presence::Default(json) => {
-                let value = Value::from_json(json).ok()?;
-                self.normal(field.name, &field.ty, &Spanned::from_value(&value, span))
+                let place = std::ptr::from_ref(field);
+                if !self.defaults.contains_key(&place) {
+                    let value = Value::from_json(json).ok()?;
+                    let normal = self.normal(field.name, &field.ty, &Spanned::from_value(&value, span))?;
+                    self.defaults.insert(place, normal.to_value());
+                }
+                self.defaults.get(&place).map(|value| Spanned::from_value(value, span))
             }
         }
     }
@@ -303,6 +312,7 @@ impl<'r> Reader<'r> {
             side: place.side,
             position,
             inner: false,
+            given: BTreeSet::new(),
             fields: BTreeMap::new(),
             lists: Vec::new(),
         });
@@ -384,6 +394,7 @@ impl<'r> Reader<'r> {
         }
         self.computed(tag, &mut values, &lists, &span);
         let node = &mut self.nodes[ix];
+        node.given = picked.into_keys().collect();
         node.fields = values;
         node.lists = lists;
         self.inner(ix, depth + 1);
@@ -439,6 +450,7 @@ impl<'r> Reader<'r> {
             side: 0,
             position: 0,
             inner: true,
+            given: BTreeSet::new(),
             fields,
             lists: Vec::new(),
         });
@@ -501,6 +513,16 @@ fn review_fields(node: &RawNode) -> BTreeMap<&'static str, Spanned> {
     fields.insert("prompt", Spanned { value: SpannedValue::Str(prompt), span });
     fields.insert("output", Spanned::from_value(&json(REVIEW_OUTPUT), &node.span));
     fields
+}
+
+/// What a field is, as a hint.
+fn described(field: &Field) -> String {
+    let doc = field.doc.trim_end_matches('.');
+    let mut letters = doc.chars();
+    let first = letters.next().map(|first| first.to_ascii_lowercase());
+    let keep = letters.as_str().starts_with(|second: char| second.is_ascii_uppercase());
+    let doc = if keep { doc.to_owned() } else { first.into_iter().chain(letters).collect() };
+    format!("`{}` is: {doc}", field.name)
 }
 
 /// A name from a source, cut to a length that fits a sentence.

@@ -90,9 +90,9 @@ fn narrowed(node: &RawNode, own: &Permissions, outer: &Permissions, report: &mut
 
 fn wider(span: &Span, message: String, name: &str, outer: &[String]) -> Diagnostic {
     let hint = if outer.is_empty() {
-        format!("no {name} are allowed around it; allow them in the `permissions` of the workflow")
+        format!("`{name}` around it allows nothing; widen the `permissions` of the workflow")
     } else {
-        format!("around it, {name} are {}", outer.join(", "))
+        format!("`{name}` around it allows {}", outer.join(", "))
     };
     Diagnostic::error(codes::PERMISSION_WIDER, span, message).with_hint(hint)
 }

@@ -4,6 +4,7 @@
 //! that run in order only earlier nodes are there; in a `parallel` all siblings are, as long as nothing waits for
 //! itself. The id of an enclosing `expand` is the current element.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codes;
@@ -81,7 +82,12 @@ pub(super) struct Scopes<'w> {
     lists: BTreeMap<Option<usize>, BTreeMap<&'w str, usize>>,
     anywhere: BTreeMap<&'w str, usize>,
     inputs: BTreeSet<&'w str>,
+    /// How many more close names are looked for: each look goes over all names in scope.
+    looks_left: Cell<usize>,
 }
+
+/// Most unknown names for which a close one is looked for.
+const LOOKS_MAX: usize = 100;
 
 impl<'w> Scopes<'w> {
     /// Of a workflow with these inputs.
@@ -92,7 +98,7 @@ impl<'w> Scopes<'w> {
             lists.entry(node.parent).or_default().entry(&node.id).or_insert(ix);
             anywhere.entry(node.id.as_str()).or_insert(ix);
         }
-        Self { raw, lists, anywhere, inputs }
+        Self { raw, lists, anywhere, inputs, looks_left: Cell::new(LOOKS_MAX) }
     }
 
     /// The sibling with this id under `parent`.
@@ -125,10 +131,8 @@ impl<'w> Scopes<'w> {
         match self.find(place, name) {
             Found::Node(ix) => Ok(Meaning::Node(ix)),
             Found::Element(ix) => Ok(Meaning::Element(ix)),
-            Found::Itself => {
-                Err(Diagnostic::error(codes::CYCLE, span, format!("cycle: {name} -> {name}"))
-                    .with_hint("a node cannot read its own result".to_owned()))
-            }
+            Found::Itself => Err(Diagnostic::error(codes::CYCLE, span, format!("cycle: {name} -> {name}"))
+                .with_hint("a node cannot read its own result".to_owned())),
             Found::Enclosing(ix) => {
                 let message = format!("`{name}` encloses this place, so its result is not there yet");
                 let hint = match self.raw.nodes[ix].tag {
@@ -234,6 +238,7 @@ impl<'w> Scopes<'w> {
     }
 
     fn nearest(&self, place: Place, name: &str) -> Option<&str> {
+        self.looks_left.set(self.looks_left.get().checked_sub(1)?);
         let mut parents: Vec<Option<usize>> = vec![None];
         if let Some(ix) = place.node() {
             parents.extend(self.enclosing(ix).map(Some));
@@ -242,20 +247,22 @@ impl<'w> Scopes<'w> {
         nearest(name, names)
     }
 
-    /// A hint for a name that exists, but not in scope.
+    /// A hint for a name that exists, but not in scope: where it is, and how its value is read from here.
     fn elsewhere(&self, place: Place, ix: usize) -> Option<String> {
         let name = &self.raw.nodes[ix].id;
         let mut path = vec![name.as_str()];
         for outer in self.enclosing(ix).skip(1) {
             let node = &self.raw.nodes[outer];
+            if node.is(KindTag::Branch) {
+                path.push("results");
+            }
             path.push(&node.id);
             if matches!(self.find(place, &node.id), Found::Node(found) if found == outer) {
+                let elements = self.enclosing(ix).skip(1).take_while(|above| *above != outer).chain([outer]);
+                let repeated = elements.into_iter().any(|above| self.raw.nodes[above].is(KindTag::Expand));
                 path.reverse();
-                return Some(format!(
-                    "`{name}` is inside `{}` and cannot be named from here; name `{}`",
-                    path[..path.len() - 1].join("/"),
-                    node.id
-                ));
+                let read = if repeated { format!("name `{}`", node.id) } else { format!("read `{}`", path.join(".")) };
+                return Some(format!("`{name}` is inside `{}`; {read}", node.id));
             }
         }
         let parent = self.raw.nodes[ix].parent.map(|parent| self.raw.nodes[parent].id.as_str())?;

@@ -16,7 +16,7 @@ use super::order::Order;
 use super::report::Report;
 
 /// Most pairs of globs that are compared in one workflow.
-const COMPARISONS_MAX: usize = 100_000;
+const COMPARISONS_MAX: usize = 20_000;
 
 /// Checks the writers of every tree and notes which nodes write.
 pub(super) fn check(raw: &RawWorkflow, lowered: &mut Lowered, order: &Order, report: &mut Report) {

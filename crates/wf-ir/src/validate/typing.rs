@@ -14,7 +14,9 @@ use super::report::{Report, did_you_mean};
 use super::scope::{Meaning, Place};
 
 /// Largest type that is kept, in parts; what is larger is not checked before a run.
-const TYPE_PARTS_MAX: usize = 2_000;
+const TYPE_PARTS_MAX: usize = 1_000;
+/// Largest type of a candidate that is kept inside the type of what consumes it, so that chains stay cheap.
+const CANDIDATE_PARTS_MAX: usize = 100;
 
 /// Fills in the type of every node and checks what reads them.
 pub(super) fn check(raw: &RawWorkflow, lowered: &mut Lowered, order: &Order, report: &mut Report) {
@@ -170,7 +172,7 @@ impl Typing<'_, '_> {
         }
         .into_iter();
         match types.next() {
-            Some(first) if types.all(|other| other == first) => first.clone(),
+            Some(first) if parts(first) <= CANDIDATE_PARTS_MAX && types.all(|other| other == first) => first.clone(),
             _ => Type::Any,
         }
     }
@@ -243,11 +245,8 @@ impl Typing<'_, '_> {
         for usage in std::mem::take(&mut self.lowered.templates[ix]) {
             for path in &usage.paths {
                 if let Some((message, hint)) = self.template_fault(path) {
-                    let code = if path.meaning == Meaning::Inputs {
-                        codes::UNKNOWN_INPUT
-                    } else {
-                        codes::TEMPLATE_FIELD
-                    };
+                    let code =
+                        if path.meaning == Meaning::Inputs { codes::UNKNOWN_INPUT } else { codes::TEMPLATE_FIELD };
                     self.report.hinted(code, &usage.span, message, hint);
                 }
             }
@@ -273,7 +272,8 @@ impl Typing<'_, '_> {
                     None => {
                         let hint = did_you_mean(field, fields.keys().map(String::as_str))
                             .or_else(|| Some(format!("it has {}", names(&fields))));
-                        let message = format!("`{}` does not exist: there is no `{}`", shown(&path.whole), shown(field));
+                        let message =
+                            format!("`{}` does not exist: there is no `{}`", shown(&path.whole), shown(field));
                         return Some((message, hint));
                     }
                 },

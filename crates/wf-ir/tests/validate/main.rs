@@ -1,10 +1,13 @@
 //! Validation: what is found, where, and in which words.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod canonical;
 mod docs;
 mod hostile;
 mod names;
 mod preflight;
+mod random;
 mod resources;
 mod schema;
 mod shape;

@@ -25,14 +25,17 @@ fn check(catalog: &Catalog, expected: Expect) {
 
 #[test]
 fn roles_and_programs() {
-    check(&catalog(), expect![[r#"
+    check(
+        &catalog(),
+        expect![[r#"
         1:36: WF0901 nothing here satisfies the role `big` of `b`: no model has `tools`
              hint: configure a model for it, or try the workflow with the mock provider
         1:70: WF0901 nothing here satisfies the role `odd` of `c`: it is not configured
              hint: configure a model for it, or try the workflow with the mock provider
         2:28: WF0902 `d/t` runs `make`, which is not found here
              hint: install it, or put its directory on PATH
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -43,15 +46,21 @@ fn trust_and_repository() {
     catalog.programs.insert("make".to_owned());
     check(&catalog, expect![""]);
     catalog.trusted = false;
-    check(&catalog, expect![[r#"
+    check(
+        &catalog,
+        expect![[r#"
         2:28: WF0903 `d/t` runs a command, and this repository is not trusted
              hint: read the workflow, then run `whaleflow trust`
-    "#]]);
+    "#]],
+    );
     catalog.has_repository = false;
-    check(&catalog, expect![[r#"
+    check(
+        &catalog,
+        expect![[r#"
         2:5: WF0904 `d` works in a tree, and there is no repository here
              hint: run it inside a git repository, or name one with --repo
-    "#]]);
+    "#]],
+    );
     let fixture = workflow(&format!("{{workflow: w, fixture: here, children: [{NODES}]}}"));
     expect![""].assert_eq(&render(&preflight(&fixture, &catalog)));
     let nothing = workflow_of("{wait: w, duration: 3s}");
@@ -72,5 +81,6 @@ fn what_is_not_supported_yet() {
         2:47: WF0802 `e`: `memory` is not supported yet
         2:78: WF0803 `f`: `call` is not supported yet
         3:9: WF0801 `g`: `rlm` is not supported yet
-    "#]].assert_eq(&render(&unsupported(&workflow)));
+    "#]]
+    .assert_eq(&render(&unsupported(&workflow)));
 }

@@ -1,5 +1,6 @@
 //! Tests of the kernel: simulations, features, and histories that must replay.
 
+mod features;
 mod simulate;
 mod simulation;
 mod world;

@@ -92,7 +92,7 @@ pub(crate) fn simulate(workflow: &Arc<Workflow>, seed: u64, weather: Weather, tr
     }
 }
 
-fn started(workflow: &Workflow, seed: u64) -> RunStarted {
+pub(crate) fn started(workflow: &Workflow, seed: u64) -> RunStarted {
     RunStarted {
         semantics: wf_kernel::record::SEMANTICS,
         run_id: "sim".to_owned(),
@@ -112,6 +112,8 @@ fn started(workflow: &Workflow, seed: u64) -> RunStarted {
         labels: BTreeMap::new(),
         catalog: wf_ir::Digest::of(b"sim"),
         sandbox: "none".to_owned(),
+        repo: None,
+        rules: None,
     }
 }
 

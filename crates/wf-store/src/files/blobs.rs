@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wf_ir::Digest;
 
-use super::{make_dir, sync_dir};
+use super::{make_durable_dir, sync_dir};
 use crate::{BlobError, Blobs, BoxFuture};
 
 /// The blobs in a directory.
@@ -22,10 +22,8 @@ struct Dir {
 }
 
 impl FileBlobs {
-    pub(crate) fn open(root: &Path, bytes_max: u64) -> io::Result<Self> {
-        make_dir(root)?;
-        make_dir(&root.join("tmp"))?;
-        Ok(Self { dir: Arc::new(Dir { root: root.to_owned(), bytes_max }) })
+    pub(crate) fn open(root: &Path, bytes_max: u64) -> Self {
+        Self { dir: Arc::new(Dir { root: root.to_owned(), bytes_max }) }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -92,7 +90,7 @@ impl Dir {
     }
 
     fn write(&self, dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        make_dir(dir)?;
+        make_durable_dir(dir)?;
         // A temporary file has mode 0600 and vanishes if anything below fails.
         let mut file = tempfile::NamedTempFile::new_in(self.root.join("tmp"))?;
         file.write_all(bytes)?;

@@ -39,7 +39,6 @@ enum Work {
 
 impl FileTraces {
     pub(crate) fn open(root: &Path, bytes_max: u64) -> io::Result<Self> {
-        make_dir(root)?;
         let (sender, receiver) = sync_channel(QUEUE_LEN_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let mut scribe = Scribe {

@@ -1,8 +1,8 @@
 //! Opening a database: where it lies, what it is, its settings, its schema. Whatever is not as it must be is refused.
 
-use std::fs::{File, OpenOptions};
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::OpenError;
-use crate::files::{FILE_MODE, make_dir, sync_dir};
+use crate::files::{FILE_MODE, make_dirs, sync_dir};
 
 /// The first SQLite whose write-ahead log cannot be corrupted by a reset (3.51.3). It is bundled, and asserted.
 pub const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -60,7 +60,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Makes the directory and the file if they are not there, and brings the schema up to date.
+    /// Makes the database if it is not there, and brings its schema up to date.
     pub(crate) fn prepare(dir: &Path, options: &SqliteOptions) -> Result<(Self, Connection), OpenError> {
         let found = rusqlite::version_number();
         if found < SQLITE_VERSION_MIN {
@@ -68,7 +68,7 @@ impl Place {
             return Err(OpenError::Unsafe { detail });
         }
         let place = Self { path: dir.join("store.db"), pages_max: options.pages_max };
-        make_dirs(dir).and_then(|()| make_file(&place.path)).map_err(io_fault)?;
+        make_file(&place.path)?;
         let conn = place.writer()?;
         migrate(&conn, &place, MIGRATIONS)?;
         Ok((place, conn))
@@ -107,12 +107,16 @@ impl Place {
         if !metadata.is_file() {
             return Err(OpenError::Unsafe { detail: format!("{} is not a file", self.path.display()) });
         }
-        // Without CREATE: a database that has vanished is a fault, not a reason to begin a new one.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(&self.path, flags).map_err(fault)?;
+        let conn = open_file(&self.path)?;
         configure(&conn)?;
         Ok(conn)
     }
+}
+
+/// Opens a file that is there, by its plain name: one that has vanished is a fault, not a reason to begin a new one.
+fn open_file(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(fault)
 }
 
 /// Waits a moment for another process's lock; short pauses keep waiting processes even with each other.
@@ -177,16 +181,19 @@ fn migrate(conn: &Connection, place: &Place, migrations: &[&str]) -> Result<(), 
     // Asked again under the write lock: another process may have been quicker.
     let tx = rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(fault)?;
     let version = check_schema(&tx, latest)?;
-    if version == 0 {
-        tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault)?;
-    } else if version < latest {
+    if version > 0 && version < latest {
         back_up(place, version)?;
     }
+    write_schema(&tx, version, migrations).and_then(|()| tx.commit()).map_err(fault)
+}
+
+/// Writes what the schema `version` lacks.
+fn write_schema(conn: &Connection, version: i64, migrations: &[&str]) -> rusqlite::Result<()> {
     for migration in migrations.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        tx.execute_batch(migration).map_err(fault)?;
+        conn.execute_batch(migration)?;
     }
-    tx.pragma_update(None, "user_version", latest).map_err(fault)?;
-    tx.commit().map_err(fault)
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    conn.pragma_update(None, "user_version", migrations.len() as i64)
 }
 
 /// The version of the schema; 0 is an empty file.
@@ -210,7 +217,7 @@ fn back_up(place: &Place, version: i64) -> Result<(), OpenError> {
     let dir = place.path.parent().unwrap_or(Path::new("."));
     let copy = tempfile::Builder::new().prefix("backup").tempfile_in(dir).map_err(io_fault)?;
     // A second connection, because the first one is inside the transaction that is about to migrate.
-    let mut into = Connection::open(copy.path()).map_err(fault)?;
+    let mut into = open_file(copy.path())?;
     let from = place.reader()?;
     rusqlite::backup::Backup::new(&from, &mut into)
         .and_then(|backup| backup.run_to_completion(1_000, Duration::ZERO, None))
@@ -221,29 +228,37 @@ fn back_up(place: &Place, version: i64) -> Result<(), OpenError> {
     sync_dir(dir).map_err(io_fault)
 }
 
-fn make_dirs(dir: &Path) -> io::Result<()> {
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
-        make_dirs(parent)?;
+/// Makes the database, or takes other users' rights away from the one that is there. SQLite gives the files that it
+/// makes beside it the same mode.
+///
+/// A new one is made aside and appears whole. That spares the many waits for the disk with which SQLite would guard the
+/// steps in between.
+fn make_file(path: &Path) -> Result<(), OpenError> {
+    match path.symlink_metadata() {
+        Ok(found) if !found.is_file() => Ok(()),
+        Ok(found) if found.permissions().mode() & 0o777 == FILE_MODE => Ok(()),
+        Ok(_) => std::fs::set_permissions(path, Permissions::from_mode(FILE_MODE)).map_err(io_fault),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_new_file(path),
+        Err(error) => Err(io_fault(error)),
     }
-    make_dir(dir)
 }
 
-/// Makes the file, or takes other users' rights away from the one that is there. SQLite gives the files that it makes
-/// beside it the same mode.
-fn make_file(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
-        Ok(file) => {
-            file.sync_all()?;
-            sync_dir(path.parent().unwrap_or(Path::new(".")))
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let metadata = path.symlink_metadata()?;
-            if metadata.is_file() && metadata.permissions().mode() & 0o777 != FILE_MODE {
-                File::open(path)?.set_permissions(std::fs::Permissions::from_mode(FILE_MODE))?;
-            }
-            Ok(())
-        }
-        Err(error) => Err(error),
+fn make_new_file(path: &Path) -> Result<(), OpenError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new().prefix("new-").tempfile_in(dir).map_err(io_fault)?;
+    let conn = open_file(file.path())?;
+    conn.pragma_update(None, "synchronous", "OFF").map_err(fault)?;
+    conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(())).map_err(fault)?;
+    write_schema(&conn, 0, MIGRATIONS).map_err(fault)?;
+    switch_to_wal(&conn)?;
+    conn.close().map_err(|(_, error)| fault(error))?;
+    file.as_file().sync_all().map_err(io_fault)?;
+    // Before the directory is made durable below, so that it is so once for all.
+    make_dirs(dir).map_err(io_fault)?;
+    match file.persist_noclobber(path) {
+        // Another process may have been quicker; its file is as good.
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(io_fault(error.error)),
+        Ok(_) | Err(_) => sync_dir(dir).map_err(io_fault),
     }
 }
 
@@ -285,6 +300,7 @@ mod tests {
     fn an_older_schema_is_saved_and_brought_up_to_date_once() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
+        std::fs::write(&place.path, "").unwrap();
         make_file(&place.path).unwrap();
         let first = "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (7);";
         let second = "ALTER TABLE a ADD COLUMN y INTEGER DEFAULT 8;";
@@ -307,7 +323,7 @@ mod tests {
     fn a_migration_that_fails_leaves_the_old_schema() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
-        make_file(&place.path).unwrap();
+        std::fs::write(&place.path, "").unwrap();
         let first = "CREATE TABLE a (x INTEGER) STRICT;";
         migrate(&place.writer().unwrap(), &place, &[first]).unwrap();
         let conn = place.writer().unwrap();

@@ -101,7 +101,7 @@ impl WriteOp for Append {
             })
             .optional()?;
         let Some((run_no, seq, hash, cursor, epoch)) = found else {
-            return Err(Failed::Refused(AppendError::Missing { run: self.run.clone() }));
+            return Err(absent(self, conn, &self.run, |run| AppendError::Missing { run }));
         };
         if epoch != self.epoch {
             return Err(Failed::Refused(AppendError::Fenced { held: self.epoch, current: epoch }));
@@ -125,6 +125,15 @@ impl WriteOp for Append {
 
     fn announce(&self, out: &Appended, watchers: &Watchers) {
         watchers.announce(&self.run, Mark { seq: out.seq, message: 0 });
+    }
+}
+
+/// The refusal of an operation on a run whose rows were not found.
+fn absent<O: WriteOp>(op: &O, conn: &Connection, run: &RunId, missing: impl FnOnce(RunId) -> O::Err) -> Failed<O::Err> {
+    match reads::absent(conn, run) {
+        Ok(None) => Failed::Refused(missing(run.clone())),
+        Ok(Some(fault)) => Failed::Refused(op.fault(fault)),
+        Err(error) => Failed::Sql(error),
     }
 }
 
@@ -229,7 +238,7 @@ impl WriteOp for Post {
             .query_row([self.run.as_str()], |row| Ok((row.get::<_, i64>(0)?, reads::unsigned(row, 1)?)))
             .optional()?;
         let Some((run_no, cursor)) = found else {
-            return Err(Failed::Refused(PostError::Missing { run: self.run.clone() }));
+            return Err(absent(self, conn, &self.run, |run| PostError::Missing { run }));
         };
         let id = last_message(conn, run_no)? + 1;
         if id > MESSAGE_ID_MAX || id.saturating_sub(cursor) > INBOX_WAITING_MAX {
@@ -269,7 +278,7 @@ impl WriteOp for AcquireLease {
 
     fn write(&self, conn: &Connection) -> Result<Epoch, Failed<LeaseError>> {
         let Some((run_no, current)) = lease_of(conn, &self.run)? else {
-            return Err(Failed::Refused(LeaseError::Missing { run: self.run.clone() }));
+            return Err(absent(self, conn, &self.run, |run| LeaseError::Missing { run }));
         };
         let lease = acquired(&current, &self.owner, self.now_ms, self.ttl_ms).map_err(Failed::Refused)?;
         write_lease(conn, run_no, &lease)?;
@@ -307,7 +316,7 @@ impl WriteOp for ChangeLease {
 
     fn write(&self, conn: &Connection) -> Result<(), Failed<RenewError>> {
         let Some((run_no, current)) = lease_of(conn, &self.run)? else {
-            return Err(Failed::Refused(RenewError::Missing { run: self.run.clone() }));
+            return Err(absent(self, conn, &self.run, |run| RenewError::Missing { run }));
         };
         let lease = match self.change {
             LeaseChange::Renew { now_ms, ttl_ms } => renewed(&current, self.epoch, now_ms, ttl_ms),

@@ -96,6 +96,19 @@ pub(crate) fn run_no(conn: &Connection, run: &RunId) -> rusqlite::Result<Option<
         .optional()
 }
 
+/// Why a run's rows were not found: there is no such run, or some of its rows are gone.
+pub(crate) fn absent(conn: &Connection, run: &RunId) -> rusqlite::Result<Option<Fault>> {
+    Ok(run_no(conn, run)?.map(|_| Fault::Damaged(format!("run {run} has no head or no lease"))))
+}
+
+fn missing(conn: &Connection, run: &RunId) -> ReadError {
+    match absent(conn, run) {
+        Ok(None) => ReadError::Missing { run: run.clone() },
+        Ok(Some(fault)) => fault.into(),
+        Err(error) => error.into(),
+    }
+}
+
 fn known_run_no(conn: &Connection, run: &RunId) -> Result<i64, ReadError> {
     run_no(conn, run)?.ok_or_else(|| ReadError::Missing { run: run.clone() })
 }
@@ -129,7 +142,7 @@ fn lease_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Lease> {
 }
 
 pub(crate) fn lease(conn: &Connection, run: &RunId) -> Result<Lease, ReadError> {
-    lease_of(conn, run)?.map(|(_, lease)| lease).ok_or_else(|| ReadError::Missing { run: run.clone() })
+    lease_of(conn, run)?.map(|(_, lease)| lease).ok_or_else(|| missing(conn, run))
 }
 
 /// A number that is never negative.
@@ -286,7 +299,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 pub(crate) fn head(conn: &Connection, run: &RunId) -> Result<RunRow, ReadError> {
     let row =
         conn.prepare_cached(&format!("{RUN_ROW} WHERE r.run = ?1"))?.query_row([run.as_str()], run_row).optional()?;
-    row.ok_or_else(|| ReadError::Missing { run: run.clone() })
+    row.ok_or_else(|| missing(conn, run))
 }
 
 pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunRow>, ReadError> {

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Fault;
 use super::open::Place;
+use crate::OpenError;
 use crate::watch::Watchers;
 
 /// How many requests may wait for the writer. Full means that the disk is slower than the runs; whoever asks waits.
@@ -214,7 +215,7 @@ impl Group {
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Undone> {
         let conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.place.writer_after_fault().map_err(|error| Undone::Fault(error.to_string()))?,
+            None => self.place.writer_after_fault().map_err(|error| Undone::Fault(why(error)))?,
         };
         if let Err(error) = run(&conn, "BEGIN IMMEDIATE") {
             // Another process may hold the lock for too long; that is no fault of the connection.
@@ -246,6 +247,13 @@ impl Group {
         if conn.is_autocommit() || run(&conn, "ROLLBACK").is_ok() {
             self.conn = Some(conn);
         }
+    }
+}
+
+fn why(error: OpenError) -> String {
+    match error {
+        OpenError::Unavailable(error) => error.to_string(),
+        OpenError::Newer { .. } | OpenError::Unsafe { .. } | OpenError::Damaged { .. } => error.to_string(),
     }
 }
 

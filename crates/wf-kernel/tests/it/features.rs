@@ -1,0 +1,796 @@
+//! What each node does, one screen each: a workflow, a script of answers, and the timeline that comes of it.
+//!
+//! A script line is `PATH[@ATTEMPT]: ANSWER`, where an answer is `json VALUE`, `fail CODE`, `final CODE` (not worth
+//! another attempt), `timeout`, `throttle MS`, `hang` (never answers), or `wrote FILE…` for checkpoints. What no line
+//! names succeeds at once with a text. Lines that begin with `>` are commands, carried out when nothing else can happen:
+//! `> approve PATH`, `> reject PATH`, `> signal NAME`, `> cancel [PATH]`, `> pause`, `> resume [tokens=N]`, `> retry`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+use serde_json::{Value as Json, json};
+use wf_ir::node::Budget;
+use wf_ir::{Kind, Value, Workflow};
+use wf_kernel::record::{EffectOutcome, Failure, Success};
+use wf_kernel::{
+    Command, Decision, Effect, Input, InputBody, Outcome, Record, Replay, Request, RunState, Usage, ValueRef, step,
+};
+
+use crate::simulate::{fold, started};
+use crate::world::{Weather, answer, workflow};
+
+const CALM: Weather = Weather { failures: 0, throttling: 0, unknown_usage: 0, lies_about_usage: false };
+
+struct Script {
+    answers: BTreeMap<String, String>,
+    commands: std::collections::VecDeque<String>,
+}
+
+fn check(source: Json, script: &str, expected: Expect) {
+    let mut source = source;
+    if source.get("workflow").is_none() {
+        source = json!({ "workflow": "it", "children": source });
+    }
+    let workflow = workflow(&source);
+    let mut parsed = Script { answers: BTreeMap::new(), commands: std::collections::VecDeque::new() };
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match line.strip_prefix("> ") {
+            Some(command) => parsed.commands.push_back(command.to_owned()),
+            None => {
+                let (path, answer) = line.split_once(": ").unwrap();
+                parsed.answers.insert(path.to_owned(), answer.to_owned());
+            }
+        }
+    }
+    expected.assert_eq(&timeline(&workflow, &mut parsed));
+}
+
+fn timeline(workflow: &Arc<Workflow>, script: &mut Script) -> String {
+    let mut state = RunState::new(workflow.clone());
+    let mut records = Vec::new();
+    let mut lines = Vec::new();
+    let mut now = 0;
+    let mut queue = std::collections::VecDeque::from([InputBody::RunStarted(Box::new(started(workflow, 7)))]);
+    let mut hanging = BTreeSet::new();
+    for _ in 0..2_000 {
+        let body = match queue.pop_front() {
+            Some(body) => body,
+            None => match state.next_timer().map(|(due, id)| (due, id.clone())) {
+                Some((due, id)) if script.commands.is_empty() => {
+                    now = now.max(due);
+                    InputBody::TimerFired(id)
+                }
+                _ => match script.commands.pop_front() {
+                    Some(command) => {
+                        lines.push(format!("{:>5} > {command}", now));
+                        InputBody::Command(parse_command(&command))
+                    }
+                    None => break,
+                },
+            },
+        };
+        let input = Input { at: now, body };
+        let turn = step(&mut state, &input);
+        records.push(Record::Input(input));
+        for decision in turn.decisions {
+            if let Some(line) = told(&decision) {
+                lines.push(format!("{now:>5} {line}"));
+            }
+            records.push(Record::Decision(decision));
+        }
+        for effect in turn.effects {
+            match scripted(workflow, script, &effect) {
+                Some(outcome) => {
+                    queue.push_back(InputBody::Outcome(EffectOutcome { effect: effect.id, outcome }));
+                }
+                None => {
+                    hanging.insert(effect.id);
+                }
+            }
+        }
+        for effect in turn.cancels {
+            if hanging.remove(&effect) {
+                let outcome = Outcome::Cancelled { usage: Usage::default() };
+                queue.push_back(InputBody::Outcome(EffectOutcome { effect, outcome }));
+            }
+        }
+        now += 1;
+    }
+    let mut replay = Replay::new(workflow.clone());
+    records.iter().for_each(|record| replay.feed(record).unwrap());
+    replay.finish().unwrap();
+    assert_eq!(fold(workflow, &records).difference(&state), None);
+    lines.join("\n") + "\n"
+}
+
+fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Outcome> {
+    let plain = answer(7, CALM, workflow, effect);
+    let (path, attempt) = match &effect.request {
+        Request::Perform { leaf, .. } => (leaf.path.clone(), leaf.attempt),
+        Request::Checkpoint { leaf, .. } => {
+            let Some(files) = script.answers.get(&**leaf).and_then(|it| it.strip_prefix("wrote ")) else {
+                return Some(plain);
+            };
+            let Outcome::Checkpointed(mut checkpoint) = plain else { return None };
+            checkpoint.out_of_scope = files.split(' ').map(str::to_owned).collect();
+            return Some(Outcome::Checkpointed(checkpoint));
+        }
+        _ => return Some(plain),
+    };
+    let usage = Usage { input_tokens: Some(60), output_tokens: Some(10), ..Usage::default() };
+    let exact = script.answers.get(&format!("{path}@{attempt}"));
+    let Some(told) = exact.or_else(|| script.answers.get(&*path)) else {
+        let value = match &workflow.node(effect_node(effect)).kind {
+            Kind::Test(_) => Value::map([("passed", Value::Bool(true)), ("exit_code", Value::Int(0))]),
+            _ => Value::from("fine"),
+        };
+        return Some(success(value, usage));
+    };
+    let (word, rest) = told.split_once(' ').unwrap_or((told, ""));
+    let failed = |retryable| {
+        Some(Outcome::Failed(Box::new(Failure {
+            code: rest.to_owned(),
+            message: "no luck".to_owned(),
+            retryable,
+            usage,
+            evidence: None,
+            artifacts: BTreeMap::new(),
+            rescued: None,
+        })))
+    };
+    match word {
+        "json" => Some(success(Value::from_json(rest).unwrap(), usage)),
+        "fail" => failed(true),
+        "final" => failed(false),
+        "timeout" => Some(Outcome::TimedOut { usage }),
+        "throttle" if effect.id.generation < 3 => {
+            Some(Outcome::Throttled { retry_after_ms: rest.parse().unwrap(), usage: Usage::default() })
+        }
+        "hang" => None,
+        _ => Some(success(Value::from("fine"), usage)),
+    }
+}
+
+fn effect_node(effect: &Effect) -> wf_ir::NodeIx {
+    match &effect.request {
+        Request::Perform { leaf, .. } | Request::Prepare(leaf) => leaf.node,
+        Request::Checkpoint { node, .. } => *node,
+        _ => panic!("no node"),
+    }
+}
+
+fn success(value: Value, usage: Usage) -> Outcome {
+    let value = ValueRef::of(Arc::new(value)).0;
+    Outcome::Succeeded(Box::new(Success { value, usage, artifacts: BTreeMap::new(), rescued: None }))
+}
+
+fn parse_command(text: &str) -> Command {
+    let by = "ann".to_owned();
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let path = (!rest.is_empty()).then(|| rest.to_owned());
+    match word {
+        "approve" | "reject" => Command::Decide {
+            path: rest.to_owned(),
+            digest: None,
+            approved: word == "approve",
+            data: Value::map([("note", Value::from("yes"))]),
+            by,
+        },
+        "signal" => Command::Signal { name: rest.to_owned(), payload: Value::Int(5), by },
+        "cancel" => Command::Cancel { path, by },
+        "pause" => Command::Pause { now: rest == "now", by },
+        "resume" => {
+            let tokens = rest.strip_prefix("tokens=").map(|it| it.parse().unwrap());
+            Command::Resume { raise: Budget { tokens, ..Budget::default() }, by }
+        }
+        _ => Command::Retry { path, by },
+    }
+}
+
+/// A decision in one line; preparing is not told.
+fn told(decision: &Decision) -> Option<String> {
+    let word = |json: &dyn erased| json.text();
+    Some(match decision {
+        Decision::Opened { path, expansion, side } => {
+            let count = expansion.as_ref().map(|it| format!(" {} of width {}", it.count, it.width));
+            let side = side.map(|side| format!(" {side}"));
+            format!("open {path}{}{}", count.unwrap_or_default(), side.unwrap_or_default())
+        }
+        Decision::FrameOpened { path, index } => format!("open {path}[{index}]"),
+        Decision::Ordered { effect } if effect.phase == wf_kernel::Phase::Prepare => return None,
+        Decision::Ordered { effect } => format!("order {} of {}", word(&effect.phase), effect.subject),
+        Decision::Started { path, attempt, .. } => format!("start {path} #{attempt}"),
+        Decision::CancelOrdered { effect } => format!("cancel {}", effect.subject),
+        Decision::Waiting { path, reason } => format!("wait {path}: {}", word(reason)),
+        Decision::RetryScheduled { path, attempt, not_before, .. } => {
+            format!("retry {path} #{attempt} not before {not_before}")
+        }
+        Decision::Rewound { path, .. } => format!("rewind {path}"),
+        Decision::InDoubt { path, .. } => format!("doubt {path}"),
+        Decision::GateOpened { path, .. } => format!("gate {path}"),
+        Decision::Closing { path, cause } => format!("close {path:?}: {}", word(cause)),
+        Decision::Ended { path, status, reason, value, .. } => {
+            let reason = reason.as_ref().map(|it| format!(": {}", word(it)));
+            let value = value.as_ref().map(|it| match it {
+                ValueRef::Inline(value) => format!(" = {}", value.to_json()),
+                ValueRef::Stored { size, .. } => format!(" = {size} bytes"),
+            });
+            format!("end {path} {}{}{}", status.as_str(), reason.unwrap_or_default(), value.unwrap_or_default())
+        }
+        Decision::Overrun { path, excess } => format!("overrun {path} by {}", excess.tokens),
+        Decision::Suspended { cause } => format!("suspend: {}", word(cause)),
+        Decision::Resumed { .. } => "resume".to_owned(),
+        Decision::Reopened { paths } => format!("reopen {}", paths.join(" ")),
+        Decision::RunEnded { status, verified, outputs, .. } => {
+            let outputs = word(outputs);
+            format!("run {} verified {} outputs {outputs}", status.as_str(), verified.as_str())
+        }
+        Decision::Refused { code, .. } => format!("refuse {code}"),
+    })
+}
+
+/// Anything that can be shown as compact JSON.
+#[expect(non_camel_case_types, reason = "reads as an adjective in one signature")]
+trait erased {
+    fn text(&self) -> String;
+}
+
+impl<T: serde::Serialize> erased for T {
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap().replace('"', "")
+    }
+}
+
+fn ask(id: &str) -> Json {
+    json!({ "ask": id, "prompt": format!("question of {id}") })
+}
+
+#[test]
+fn children_run_in_order_and_a_failure_stops_the_list() {
+    check(
+        json!([ask("a"), ask("b"), ask("c"), { "ask": "d", "prompt": "{{ node.b.status }}", "accept": ["failed"] }]),
+        "b: final provider",
+        expect![[r#"
+                1 start a #1
+                2 end a succeeded
+                3 start b #1
+                4 end b failed: {failure:{code:provider,message:no luck}}
+                4 end c skipped: {stopped:{path:b}}
+                5 start d #1
+                6 end d succeeded
+                6 run failed verified none outputs {inline:fine}
+        "#]],
+    );
+}
+
+#[test]
+fn a_retry_waits_and_counts() {
+    check(
+        json!([{ "ask": "a", "prompt": "x", "retry": { "attempts": 3, "backoff": "10s" } }]),
+        "a@1: fail provider\na@2: timeout",
+        expect![[r#"
+                1 start a #1
+                2 retry a #2 not before 8472
+             8473 start a #2
+             8474 retry a #3 not before 27964
+            27965 start a #3
+            27966 end a succeeded
+            27966 run succeeded verified none outputs {inline:fine}
+        "#]],
+    );
+}
+
+#[test]
+fn throttling_uses_no_attempt() {
+    check(json!([ask("a")]), "a: throttle 500", expect![[r#"
+            1 start a #1
+            2 wait a: {rate_limit:{until:502}}
+          503 start a #1
+          504 end a succeeded
+          504 run succeeded verified none outputs {inline:fine}
+    "#]]);
+}
+
+#[test]
+fn ensure_asks_again_with_the_reason() {
+    let output = json!({ "type": "integer" });
+    check(
+        json!([{ "ask": "a", "prompt": "x", "output": output, "ensure": "output > 3" }]),
+        "a@1: json 2\na@2: json 5",
+        expect![[r#"
+                1 start a #1
+                2 retry a #2 not before 2
+                3 start a #2
+                4 end a succeeded
+                4 run succeeded verified none outputs {inline:5}
+        "#]],
+    );
+}
+
+#[test]
+fn a_parallel_is_bounded_and_counts_successes() {
+    check(
+        json!([{ "parallel": "p", "width": 2, "min_ok": 2, "children": [ask("a"), ask("b"), ask("c")] }]),
+        "p/b: final provider\np/c: final provider",
+        expect![[r#"
+                0 open p
+                1 start p/a #1
+                2 start p/b #1
+                3 start p/c #1
+                4 end p/a succeeded
+                5 end p/b failed: {failure:{code:provider,message:no luck}}
+                6 end p/c failed: {failure:{code:provider,message:no luck}}
+                6 end p failed: {min_ok:{ok:1,min:2}}
+                6 run failed verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn the_first_success_is_enough() {
+    check(
+        json!([{ "parallel": "p", "keep": "first_success", "children": [ask("a"), ask("b"), ask("c")] }]),
+        "p/a: hang\np/c: hang",
+        expect![[r#"
+                0 open p
+                1 start p/a #1
+                2 start p/b #1
+                3 start p/c #1
+                4 end p/b succeeded
+                4 close "p": enough
+                4 cancel p/a
+                4 cancel p/c
+                5 end p/a cancelled: {closed:{cause:enough}}
+                6 end p/c cancelled: {closed:{cause:enough}}
+                6 end p succeeded
+                6 run succeeded verified none outputs {inline:{a:null,b:fine,c:null}}
+        "#]],
+    );
+}
+
+#[test]
+fn a_loop_repeats_until_its_predicate_holds() {
+    check(
+        json!([{ "loop_until": "green", "until": "tests.passed", "max_iterations": 3, "children": [
+            { "ask": "fix", "prompt": "{{ prev.tests.exit_code }}", "when": "iteration > 1" },
+            { "test": "tests", "argv": ["true"] }] }]),
+        r#"green[1]/tests: json {"passed": false, "exit_code": 1}"#,
+        expect![[r#"
+                0 open green
+                0 end green[1]/fix skipped: when
+                1 start green[1]/tests #1
+                2 end green[1]/tests succeeded
+                2 open green[2]
+                3 start green[2]/fix #1
+                4 end green[2]/fix succeeded
+                5 start green[2]/tests #1
+                6 end green[2]/tests succeeded
+                6 end green succeeded
+                6 run succeeded verified passed outputs {inline:{fix:fine,tests:{exit_code:0,passed:true}}}
+        "#]],
+    );
+}
+
+#[test]
+fn a_loop_fails_at_its_limit() {
+    check(
+        json!([{ "loop_until": "l", "until": "false", "max_iterations": 2, "children": [ask("a")] }]),
+        "",
+        expect![[r#"
+                0 open l
+                1 start l[1]/a #1
+                2 end l[1]/a succeeded
+                2 open l[2]
+                3 start l[2]/a #1
+                4 end l[2]/a succeeded
+                4 end l failed: {limit:{iterations:2}}
+                4 run failed verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn an_expand_runs_its_elements_side_by_side() {
+    check(
+        json!([{ "expand": "e", "over": "['x', 'y', 'z']", "width": 2, "max_children": 5,
+                 "children": [{ "ask": "a", "prompt": "{{ e.item }} {{ e.index }}" }] },
+               { "reduce": "r", "inputs": "e", "how": "concat" }]),
+        "e[1]/a: final provider",
+        expect![[r#"
+                0 open e 3 of width 2
+                1 start e[0]/a #1
+                2 start e[1]/a #1
+                3 end e[0]/a succeeded
+                4 end e[1]/a failed: {failure:{code:provider,message:no luck}}
+                5 start e[2]/a #1
+                6 end e[2]/a succeeded
+                6 end e succeeded
+                6 end r succeeded = ["fine","fine"]
+                6 run succeeded verified none outputs {inline:[fine,fine]}
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_to_expand_is_no_success() {
+    check(
+        json!([{ "expand": "e", "over": "[]", "max_children": 5, "children": [ask("a")] }]),
+        "",
+        expect![[r#"
+                0 open e 0 of width 8
+                0 end e failed: {min_ok:{ok:0,min:1}}
+                0 run failed verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn a_cond_without_the_other_side_is_skipped() {
+    check(json!([{ "cond": "c", "condition": "1 > 2", "then": [ask("a")] }, ask("b")]), "", expect![[r#"
+            0 end c skipped: nothing_ran
+            1 start b #1
+            2 end b succeeded
+            2 run succeeded verified none outputs {inline:fine}
+    "#]]);
+}
+
+#[test]
+fn reducers_fold_what_succeeded() {
+    check(
+        json!([{ "parallel": "p", "children": [ask("a"), ask("b"), ask("c"), ask("d")] },
+               { "reduce": "vote", "inputs": "p", "how": "vote" },
+               { "reduce": "best", "inputs": "p", "how": "best", "by": "size(value)" }]),
+        "p/a: json \"x\"\np/b: json \"yy\"\np/c: json \"x\"\np/d: final provider",
+        expect![[r#"
+                0 open p
+                1 start p/a #1
+                2 start p/b #1
+                3 start p/c #1
+                4 start p/d #1
+                5 end p/a succeeded
+                6 end p/b succeeded
+                7 end p/c succeeded
+                8 end p/d failed: {failure:{code:provider,message:no luck}}
+                8 end p succeeded
+                8 end vote succeeded = {"total":3,"value":"x","votes":2}
+                8 end best succeeded = "yy"
+                8 run succeeded verified none outputs {inline:yy}
+        "#]],
+    );
+}
+
+#[test]
+fn pareto_keeps_what_nothing_beats() {
+    let output = json!({ "type": "object", "properties": { "x": { "type": "integer" }, "y": { "type": "integer" } },
+                         "required": ["x", "y"], "additionalProperties": false });
+    let one = |id: &str| json!({ "ask": id, "prompt": format!("question of {id}"), "output": output });
+    check(
+        json!([{ "parallel": "p", "children": [one("a"), one("b"), one("c")] },
+               { "pareto": "front", "candidates": "p", "max_items": 2,
+                 "objectives": [{ "by": "value.x", "goal": "max" }, { "by": "value.y", "goal": "min" }] }]),
+        r#"p/a: json {"x": 3, "y": 3}
+           p/b: json {"x": 2, "y": 1}
+           p/c: json {"x": 1, "y": 2}"#,
+        expect![[r#"
+                0 open p
+                1 start p/a #1
+                2 start p/b #1
+                3 start p/c #1
+                4 end p/a succeeded
+                5 end p/b succeeded
+                6 end p/c succeeded
+                6 end p succeeded
+                6 end front succeeded = [{"path":"p/a","scores":[3,3],"value":{"x":3,"y":3}},{"path":"p/b","scores":[2,1],"value":{"x":2,"y":1}}]
+                6 run succeeded verified none outputs {inline:[{path:p/a,scores:[3,3],value:{x:3,y:3}},{path:p/b,scores:[2,1],value:{x:2,y:1}}]}
+        "#]],
+    );
+}
+
+fn contest(tournament: Json) -> Json {
+    let branch = |id: &str| {
+        json!({ "branch": id, "writes": ["**"], "children": [
+            { "agent": "work", "prompt": format!("work of {id}"), "writes": ["src/**"] },
+            { "test": "tests", "argv": ["true"] }] })
+    };
+    json!([{ "parallel": "ways", "children": [branch("one"), branch("two"), branch("three")] }, tournament,
+           { "test": "again", "argv": ["true"], "tree": "pick.winner" }])
+}
+
+#[test]
+fn a_tournament_is_won_by_the_best_that_satisfies() {
+    check(
+        contest(json!({ "tournament": "pick", "candidates": "ways", "require": "value.results.tests.passed",
+                        "by": "0 - value.insertions" })),
+        "ways/one/tests: json {\"passed\": false, \"exit_code\": 1}\nways/three/work: wrote Makefile",
+        expect![[r#"
+                0 open ways
+                0 order acquire of ways/one
+                0 order acquire of ways/two
+                0 order acquire of ways/three
+                1 open ways/one
+                2 open ways/two
+                3 open ways/three
+                4 start ways/one/work #1
+                5 start ways/two/work #1
+                6 start ways/three/work #1
+                7 order checkpoint of ways/one/work
+                8 order checkpoint of ways/two/work
+                9 order checkpoint of ways/three/work
+               10 end ways/one/work succeeded
+               11 end ways/two/work succeeded
+               12 end ways/three/work failed: {failure:{code:out_of_scope,message:wrote outside its scope: Makefile}}
+               12 end ways/three/tests skipped: {stopped:{path:ways/three/work}}
+               12 order harvest of ways/three
+               13 start ways/one/tests #1
+               14 start ways/two/tests #1
+               15 end ways/three failed: {child:{path:ways/three/work}}
+               15 order release of ways/three
+               16 end ways/one/tests succeeded
+               16 order harvest of ways/one
+               17 end ways/two/tests succeeded
+               17 order harvest of ways/two
+               19 end ways/one succeeded
+               19 order release of ways/one
+               20 end ways/two succeeded
+               20 order release of ways/two
+               20 end ways succeeded
+               20 end pick succeeded = {"bracket":[],"fruit":[{"path":"ways/one","results":{"base":"base","commit":"1cd7f9484930","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":1,"passed":false},"work":"fine"},"tree":"tree-1cd7f9484930"}}],"ranking":[{"eligible":true,"path":"ways/two","score":-2,"status":"succeeded"},{"eligible":false,"path":"ways/one","status":"succeeded","why":"does not satisfy value.results.tests.passed"},{"eligible":false,"path":"ways/three","status":"failed","why":"failed"}],"value":{"base":"base","commit":"517c3b75d56a","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-517c3b75d56a"},"winner":"ways/two"}
+               23 start again #1
+               24 end again succeeded
+               24 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+        "#]],
+    );
+}
+
+#[test]
+fn judges_see_each_pair_both_ways() {
+    check(
+        contest(json!({ "tournament": "pick", "candidates": "ways",
+                        "judge": { "prompt": "{{ first.path }} or {{ second.path }}?" } })),
+        r#"pick/judge[1]: json {"winner": "second", "reason": ""}
+           pick/judge[2]: json {"winner": "first", "reason": ""}
+           pick/judge[3]: json {"winner": "second", "reason": ""}
+           pick/judge[4]: json {"winner": "second", "reason": ""}"#,
+        expect![[r#"
+                0 open ways
+                0 order acquire of ways/one
+                0 order acquire of ways/two
+                0 order acquire of ways/three
+                1 open ways/one
+                2 open ways/two
+                3 open ways/three
+                4 start ways/one/work #1
+                5 start ways/two/work #1
+                6 start ways/three/work #1
+                7 order checkpoint of ways/one/work
+                8 order checkpoint of ways/two/work
+                9 order checkpoint of ways/three/work
+               10 end ways/one/work succeeded
+               11 end ways/two/work succeeded
+               12 end ways/three/work succeeded
+               13 start ways/one/tests #1
+               14 start ways/two/tests #1
+               15 start ways/three/tests #1
+               16 end ways/one/tests succeeded
+               16 order harvest of ways/one
+               17 end ways/two/tests succeeded
+               17 order harvest of ways/two
+               18 end ways/three/tests succeeded
+               18 order harvest of ways/three
+               19 end ways/one succeeded
+               19 order release of ways/one
+               20 end ways/two succeeded
+               20 order release of ways/two
+               21 end ways/three succeeded
+               21 order release of ways/three
+               21 end ways succeeded
+               21 open pick
+               21 open pick[1]
+               21 open pick[2]
+               25 start pick/judge[1] #1
+               26 start pick/judge[2] #1
+               27 end pick/judge[1] succeeded
+               28 end pick/judge[2] succeeded
+               28 open pick[3]
+               28 open pick[4]
+               29 start pick/judge[3] #1
+               30 start pick/judge[4] #1
+               31 end pick/judge[3] succeeded
+               32 end pick/judge[4] succeeded
+               32 end pick succeeded = {"bracket":[{"first":"ways/one","second":"ways/two","votes":["second","first"],"winner":"ways/two"},{"first":"ways/two","second":"ways/three","votes":["second","second"],"winner":"ways/two"}],"fruit":[{"path":"ways/one","results":{"base":"base","commit":"1cd7f9484930","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-1cd7f9484930"}},{"path":"ways/three","results":{"base":"base","commit":"ed73517e7ccd","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-ed73517e7ccd"}}],"ranking":[{"eligible":true,"path":"ways/two","status":"succeeded"},{"eligible":true,"path":"ways/one","status":"succeeded"},{"eligible":true,"path":"ways/three","status":"succeeded"}],"value":{"base":"base","commit":"517c3b75d56a","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-517c3b75d56a"},"winner":"ways/two"}
+               33 start again #1
+               34 end again succeeded
+               34 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+        "#]],
+    );
+}
+
+#[test]
+fn a_write_after_the_test_leaves_nothing_verified() {
+    check(
+        json!([{ "branch": "b", "writes": ["**"], "children": [
+            { "test": "tests", "argv": ["true"] },
+            { "agent": "work", "prompt": "x", "writes": ["src/**"] }] }]),
+        "",
+        expect![[r#"
+                0 order acquire of b
+                1 open b
+                2 start b/tests #1
+                3 end b/tests succeeded
+                4 start b/work #1
+                5 order checkpoint of b/work
+                6 end b/work succeeded
+                6 order harvest of b
+                7 end b succeeded
+                7 order release of b
+                8 run succeeded verified none outputs {inline:{base:base,commit:3ea3db45ffc5,deletions:1,files:[src/a.rs],insertions:2,results:{tests:{exit_code:0,passed:true},work:fine},tree:tree-3ea3db45ffc5}}
+        "#]],
+    );
+}
+
+#[test]
+fn a_gate_is_resolved_once() {
+    check(
+        json!([{ "approve": "go", "prompt": "go on?" }, ask("a"), { "approve": "more", "prompt": "more?" }]),
+        "> approve go\n> reject go\n> reject more",
+        expect![[r#"
+                1 gate go
+                2 > approve go
+                2 end go succeeded
+                3 start a #1
+                4 end a succeeded
+                5 gate more
+                6 > reject go
+                6 refuse already_resolved
+                7 > reject more
+                7 end more failed: {rejected:{by:ann}}
+                7 run failed verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn waits_end_with_time_and_signals() {
+    check(
+        json!([{ "wait": "nap", "duration": "5s" }, { "wait": "word", "signal": "go" }]),
+        "> signal go",
+        expect![[r#"
+                0 wait nap: {sleep:{until:5000}}
+                1 > signal go
+             5000 end nap succeeded
+             5000 wait word: {signal:{name:go}}
+             5000 end word succeeded
+             5000 run succeeded verified none outputs {inline:5}
+        "#]],
+    );
+}
+
+#[test]
+fn cancelling_ends_what_runs_and_skips_the_rest() {
+    check(
+        json!([{ "branch": "b", "writes": ["**"], "children": [
+            { "agent": "work", "prompt": "x", "writes": ["src/**"] }, ask("after")] }, ask("last")]),
+        "b/work: hang\n> cancel",
+        expect![[r#"
+                0 order acquire of b
+                1 open b
+                2 start b/work #1
+                3 > cancel
+                3 close "": cancelled
+                3 cancel b/work
+                4 end b/work cancelled: {closed:{cause:cancelled}}
+                4 end b/after skipped: {closed:{cause:cancelled}}
+                4 order harvest of b
+                5 end b cancelled: {closed:{cause:cancelled}}
+                5 order release of b
+                5 end last skipped: {closed:{cause:cancelled}}
+                6 run cancelled verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn pausing_now_uses_no_attempt() {
+    check(json!([ask("a"), ask("b")]), "a: hang\n> pause now\n> resume\n> cancel", expect![[r#"
+            1 start a #1
+            2 > pause now
+            2 suspend: paused_now
+            2 cancel a
+            3 rewind a
+            4 > resume
+            4 resume
+            5 start a #1
+            6 > cancel
+            6 close "": cancelled
+            6 cancel a
+            7 end a cancelled: {closed:{cause:cancelled}}
+            7 end b skipped: {closed:{cause:cancelled}}
+            7 run cancelled verified none outputs {inline:null}
+    "#]]);
+}
+
+#[test]
+fn a_budget_suspends_the_run_until_it_is_raised() {
+    check(
+        json!({ "workflow": "it", "budget": { "tokens": 150 }, "children": [ask("a"), ask("b"), ask("c")] }),
+        "> resume\n> resume tokens=300",
+        expect![[r#"
+                1 start a #1
+                2 end a succeeded
+                3 wait b: budget
+                3 run budget_exceeded verified none outputs {inline:null}
+                4 > resume
+                4 resume
+                4 run budget_exceeded verified none outputs {inline:null}
+                5 > resume tokens=300
+                5 resume
+                5 start b #1
+                6 end b succeeded
+                7 start c #1
+                8 end c succeeded
+                8 run succeeded verified none outputs {inline:fine}
+        "#]],
+    );
+}
+
+#[test]
+fn a_nodes_budget_ends_that_node() {
+    check(
+        json!([{ "sequence": "s", "budget": { "tokens": 150 }, "children": [ask("a"), ask("b")] },
+               { "ask": "c", "prompt": "x", "after": ["s"] }]),
+        "",
+        expect![[r#"
+                0 open s
+                1 start s/a #1
+                2 end s/a succeeded
+                3 end s/b budget_exceeded: {budget:{path:s,what:tokens}}
+                3 end s failed: {child:{path:s/b}}
+                4 start c #1
+                5 end c succeeded
+                5 run failed verified none outputs {inline:fine}
+        "#]],
+    );
+}
+
+#[test]
+fn a_failed_run_can_be_tried_again() {
+    check(json!([ask("a"), ask("b"), ask("c")]), "b@1: final provider\n> retry\n> retry", expect![[r#"
+            1 start a #1
+            2 end a succeeded
+            3 start b #1
+            4 end b failed: {failure:{code:provider,message:no luck}}
+            4 end c skipped: {stopped:{path:b}}
+            4 run failed verified none outputs {inline:null}
+            5 > retry
+            5 reopen b c
+            6 start b #1
+            7 end b failed: {failure:{code:provider,message:no luck}}
+            7 end c skipped: {stopped:{path:b}}
+            7 run failed verified none outputs {inline:null}
+            8 > retry
+            8 reopen b c
+            9 start b #1
+           10 end b failed: {failure:{code:provider,message:no luck}}
+           10 end c skipped: {stopped:{path:b}}
+           10 run failed verified none outputs {inline:null}
+    "#]]);
+}
+
+#[test]
+fn a_need_that_failed_skips_what_needs_it() {
+    check(
+        json!([{ "parallel": "p", "children": [ask("a"), { "ask": "b", "prompt": "{{ a }}" }, ask("c")] }]),
+        "p/a: final provider",
+        expect![[r#"
+                0 open p
+                1 start p/a #1
+                2 start p/c #1
+                3 end p/a failed: {failure:{code:provider,message:no luck}}
+                3 end p/b skipped: {need:{path:p/a,status:failed}}
+                4 end p/c succeeded
+                4 end p succeeded
+                4 run succeeded verified none outputs {inline:{a:null,b:null,c:fine}}
+        "#]],
+    );
+}

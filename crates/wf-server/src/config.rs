@@ -1,0 +1,167 @@
+//! What is configured: the user's file, and the few harmless keys that a trusted repository may set.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::amounts::{parse_duration_ms, parse_usd_micros};
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::project::Project;
+
+/// The largest file of configuration.
+const CONFIG_BYTES_MAX: u64 = 256 << 10;
+
+/// The configuration in force. The repository's keys win over the user's, the command line over both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Defaults of `run`.
+    pub run: RunConfig,
+}
+
+/// Defaults of `run`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunConfig {
+    /// Ceiling on cost, where the workflow has none.
+    pub budget_usd_micros: Option<u64>,
+    /// Ceiling on tokens, where the workflow has none.
+    pub budget_tokens: Option<u64>,
+    /// Ceiling on wall time, where the workflow has none.
+    pub timeout_ms: Option<u64>,
+    /// Labels of every run.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A file as it is written. All its keys are harmless, so a repository may have them all: none names a provider, a URL,
+/// a header, a key, a driver or a sandbox.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    #[serde(default)]
+    run: RunSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunSection {
+    budget_usd: Option<toml::Spanned<toml::Value>>,
+    budget_tokens: Option<u64>,
+    timeout: Option<toml::Spanned<String>>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Reads the user's file and, if it is trusted, the repository's.
+    ///
+    /// # Errors
+    /// When one of them is malformed.
+    pub fn load(environment: &Environment, project: &Project, is_trusted: bool) -> Result<Self, Error> {
+        let mut config = Self::default();
+        config.read(&environment.config_file()?)?;
+        if is_trusted && project.is_repository() {
+            config.read(&project.root().join(".whaleflow").join("config.toml"))?;
+        }
+        Ok(config)
+    }
+
+    fn read(&mut self, path: &Path) -> Result<(), Error> {
+        match read_text(path)? {
+            Some(text) => self.take(&text, &path.display().to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in what a file says.
+    fn take(&mut self, text: &str, file: &str) -> Result<(), Error> {
+        let at = |span: Option<std::ops::Range<usize>>, message: String| {
+            let (line, column) = span.map_or((0, 0), |span| place(text, span.start));
+            Error::Config { file: file.to_owned(), line, column, message }
+        };
+        let read: ConfigFile =
+            toml::from_str(text).map_err(|error| at(error.span(), error.message().replace('\n', ", ")))?;
+        if let Some(usd) = &read.run.budget_usd {
+            let text = match usd.get_ref() {
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Float(number) => number.to_string(),
+                other => other.as_str().unwrap_or("?").to_owned(),
+            };
+            let micros = parse_usd_micros(&text).map_err(|why| at(Some(usd.span()), why))?;
+            self.run.budget_usd_micros = Some(micros);
+        }
+        if let Some(timeout) = &read.run.timeout {
+            let ms = parse_duration_ms(timeout.get_ref()).map_err(|why| at(Some(timeout.span()), why))?;
+            self.run.timeout_ms = Some(ms);
+        }
+        self.run.budget_tokens = read.run.budget_tokens.or(self.run.budget_tokens);
+        self.run.labels.extend(read.run.labels);
+        Ok(())
+    }
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, Error> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", path)(error)),
+    };
+    let odd = |message: &str| Error::Config {
+        file: path.display().to_string(),
+        line: 0,
+        column: 0,
+        message: message.to_owned(),
+    };
+    let metadata = file.metadata().map_err(Error::io("look at", path))?;
+    if !metadata.is_file() {
+        return Err(odd("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(odd(&format!("it is larger than {CONFIG_BYTES_MAX} bytes")));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|_| odd("it is not UTF-8 text"))
+}
+
+/// Line and column, from 1, of a byte.
+pub(crate) fn place(text: &str, offset: usize) -> (u32, u32) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expected: Expect) {
+        let mut config = Config::default();
+        let said = match config.take(text, "config.toml") {
+            Ok(()) => format!("{:?}", config.run),
+            Err(error) => format!("{} {error}", error.code()),
+        };
+        expected.assert_eq(&said);
+    }
+
+    #[test]
+    fn keys_are_known_or_refused_with_their_place() {
+        check("", expect![[r#"RunConfig { budget_usd_micros: None, budget_tokens: None, timeout_ms: None, labels: {} }"#]]);
+        check(
+            "[run]\nbudget_usd = 1.5\nbudget_tokens = 1000\ntimeout = \"1h30m\"\nlabels = { team = \"a\" }\n",
+            expect![[r#"RunConfig { budget_usd_micros: Some(1500000), budget_tokens: Some(1000), timeout_ms: Some(5400000), labels: {"team": "a"} }"#]],
+        );
+        check("[run]\nbudget_usd = \"2\"", expect![[r#"RunConfig { budget_usd_micros: Some(2000000), budget_tokens: None, timeout_ms: None, labels: {} }"#]]);
+        check("[providers]\nurl = \"x\"", expect![]);
+        check("[run]\nsandbox = false", expect![]);
+        check("[run]\ntimeout = \"soon\"", expect![]);
+        check("[run]\nbudget_usd = -1", expect![]);
+        check("[run\n", expect![]);
+    }
+}

@@ -1,0 +1,197 @@
+//! What a process needs to read, own and perform the runs of one project.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use wf_effects::git::{Git, GitOptions, Repository, Trees, TreesOptions};
+use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
+use wf_effects::mock::Rules;
+use wf_effects::{Clock, RealClock};
+use wf_ir::{Kind, Workflow};
+use wf_kernel::record::RunStarted;
+use wf_runtime::Runtime;
+use wf_store::{Presence, Present, RunId, Store};
+
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::fixture;
+use crate::id::random_text;
+use crate::project::{Project, make_private_dir};
+use crate::trust::trust_of;
+
+/// How long one call of git may take.
+const GIT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The runs of one project.
+pub struct Engine {
+    /// The surroundings.
+    pub environment: Environment,
+    /// The project.
+    pub project: Project,
+    /// Its store.
+    pub store: Store,
+}
+
+/// This process as an owner of runs, known to be alive for as long as this value lives.
+pub struct Owner {
+    name: String,
+    presence: Presence,
+    _present: Present,
+}
+
+impl Engine {
+    /// Opens the project's store, and makes it where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(environment: &Environment, project: &Project) -> Result<Self, Error> {
+        let store = project.open_store()?;
+        Ok(Self { environment: environment.clone(), project: project.clone(), store })
+    }
+
+    /// Opens the project's store if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_if_any(environment: &Environment, project: &Project) -> Result<Option<Self>, Error> {
+        let store = project.open_store_if_any()?;
+        Ok(store.map(|store| Self { environment: environment.clone(), project: project.clone(), store }))
+    }
+
+    /// The time.
+    pub fn now_ms(&self) -> i64 {
+        RealClock.now_ms()
+    }
+
+    /// Announces this process as an owner.
+    ///
+    /// # Errors
+    /// When the file system says no.
+    pub fn announce(&self) -> Result<Owner, Error> {
+        let name = format!("{}-{}", std::process::id(), random_text(10)?);
+        let presence = self.project.presence()?;
+        let dir = self.project.store_dir();
+        let present = presence.announce(&name).map_err(Error::io("lock an owner's file in", &dir))?;
+        Ok(Owner { name, presence, _present: present })
+    }
+
+    /// What advances runs in the name of `owner`.
+    pub fn runtime(&self, owner: &Owner, effects: LocalEffects) -> Runtime {
+        Runtime {
+            store: self.store.clone(),
+            effects: Arc::new(effects),
+            clock: Arc::new(RealClock),
+            owner: owner.name.clone(),
+            presence: Some(owner.presence.clone()),
+        }
+    }
+
+    /// Whether somebody alive owns a run.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn is_owned(&self, run: &RunId) -> Result<bool, Error> {
+        let lease = self.store.leases.lease(run).await?;
+        let Some(owner) = lease.owner else { return Ok(false) };
+        Ok(lease.until_ms > self.now_ms() && !self.project.presence()?.is_gone(&owner))
+    }
+
+    /// Finds git.
+    ///
+    /// # Errors
+    /// When there is none that will do.
+    pub async fn git(&self) -> Result<Git, Error> {
+        open_git(&self.environment, &self.project).await
+    }
+
+    /// What performs the effects of a run, as it was begun.
+    ///
+    /// # Errors
+    /// When its checkout is gone or no longer trusted, or its rules cannot be read.
+    pub async fn effects(
+        &self,
+        workflow: &Workflow,
+        started: &RunStarted,
+        is_paced: bool,
+    ) -> Result<LocalEffects, Error> {
+        let rules = match &started.rules {
+            Some(digest) => parse_rules(&self.store.blobs.get(digest).await?)?,
+            None => Rules::default(),
+        };
+        let (trees, is_trusted) = match (&started.base, &started.repo) {
+            (Some(_), Some(repo)) => self.trees(workflow, &started.run_id, Path::new(repo)).await?,
+            (Some(_), None) => return Err(foreign(&started.run_id)),
+            (None, _) => (None, false),
+        };
+        let scratch_dir = self.scratch_dir()?;
+        Ok(LocalEffects::new(LocalOptions {
+            catalog: Catalog { rules, seed: started.seed, is_paced },
+            trees,
+            env: self.environment.vars().clone(),
+            scratch_dir,
+            is_trusted,
+        }))
+    }
+
+    async fn trees(&self, workflow: &Workflow, run: &str, top: &Path) -> Result<(Option<Trees>, bool), Error> {
+        if !top.is_dir() {
+            return Err(Error::usage(format!("the checkout {top:?} of the run is not here")));
+        }
+        let is_fixture = fixture::is_fixture(&self.project, top);
+        let is_trusted = is_fixture || trust_of(&Project::of(&self.environment, top)?).is_some();
+        if !is_trusted && runs_commands(workflow) {
+            return Err(Error::Untrusted { repository: top.to_owned() });
+        }
+        let repository = Repository::discover(&self.git().await?, top).await?;
+        let options = TreesOptions { root: self.project.trees_dir(), run: run.to_owned() };
+        Ok((Some(Trees::open(&repository, &options)?), is_trusted))
+    }
+
+    fn scratch_dir(&self) -> Result<PathBuf, Error> {
+        let dir = self.project.state_root().join("scratch");
+        make_private_dir(&dir)?;
+        Ok(dir)
+    }
+}
+
+fn foreign(run: &str) -> Error {
+    Error::usage_with(
+        format!("run {run} works in the trees of a repository that is not here"),
+        "an imported run can be shown and replayed, and only goes on where it began",
+    )
+}
+
+fn parse_rules(bytes: &[u8]) -> Result<Rules, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|error| Error::Damaged(format!("the mock's rules: {error}")))?;
+    Rules::parse(text, "mock.toml").map_err(Error::Invalid)
+}
+
+/// Finds git, with the engine's own directories.
+///
+/// # Errors
+/// When there is none that will do.
+pub async fn open_git(environment: &Environment, project: &Project) -> Result<Git, Error> {
+    let state = project.state_root();
+    make_private_dir(state)?;
+    let options = GitOptions {
+        program: PathBuf::from("git"),
+        path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
+        scratch_dir: state.join("scratch"),
+        locks_dir: state.join("locks"),
+        timeout: GIT_TIMEOUT,
+    };
+    Ok(Git::open(options).await?)
+}
+
+/// Whether something in a workflow works in a tree.
+pub(crate) fn works_in_trees(workflow: &Workflow) -> bool {
+    workflow.nodes().iter().any(|node| {
+        matches!(node.kind, Kind::Agent(_) | Kind::Command(_) | Kind::Test(_) | Kind::Search(_) | Kind::Branch { .. })
+    })
+}
+
+/// Whether something in a workflow runs commands.
+pub(crate) fn runs_commands(workflow: &Workflow) -> bool {
+    workflow.nodes().iter().any(|node| matches!(node.kind, Kind::Command(_) | Kind::Test(_)))
+}

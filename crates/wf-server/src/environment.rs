@@ -1,0 +1,124 @@
+//! The process's surroundings, read once and in one place.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Environment variables, working directory and executable, as they were when the process began.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    vars: BTreeMap<String, String>,
+    cwd: PathBuf,
+    executable: PathBuf,
+}
+
+impl Environment {
+    /// Reads the surroundings. Variables that are not UTF-8 are left out: no part of whaleflow can use them.
+    ///
+    /// # Errors
+    /// When there is no working directory, or the executable is not known.
+    pub fn capture() -> Result<Self, Error> {
+        let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let vars = vars.collect();
+        let cwd = std::env::current_dir()
+            .map_err(|error| Error::usage_with(format!("there is no working directory: {error}"), "cd to one that exists"))?;
+        let executable = std::env::current_exe()
+            .map_err(|error| Error::Bug(format!("the executable of this process is not known: {error}")))?;
+        Ok(Self { vars, cwd, executable })
+    }
+
+    /// Surroundings made up for a test.
+    pub fn of(vars: BTreeMap<String, String>, cwd: PathBuf, executable: PathBuf) -> Self {
+        Self { vars, cwd, executable }
+    }
+
+    /// A variable; an empty one counts as not there.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// All variables.
+    pub fn vars(&self) -> &BTreeMap<String, String> {
+        &self.vars
+    }
+
+    /// The working directory.
+    pub fn cwd(&self) -> &Path {
+        &self.cwd
+    }
+
+    /// The executable of this process.
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+
+    /// Who uses it.
+    pub fn user(&self) -> String {
+        self.get("USER").or_else(|| self.get("LOGNAME")).unwrap_or("somebody").chars().take(64).collect()
+    }
+
+    /// The directory of all state.
+    ///
+    /// # Errors
+    /// When nothing says where it could be.
+    pub fn state_root(&self) -> Result<PathBuf, Error> {
+        if let Some(home) = self.get("WHALEFLOW_HOME") {
+            return Ok(self.cwd.join(home));
+        }
+        self.base("XDG_STATE_HOME", ".local/state").ok_or_else(no_home)
+    }
+
+    /// The user's file of configuration.
+    ///
+    /// # Errors
+    /// When nothing says where it could be.
+    pub fn config_file(&self) -> Result<PathBuf, Error> {
+        if let Some(home) = self.get("WHALEFLOW_HOME") {
+            return Ok(self.cwd.join(home).join("config.toml"));
+        }
+        Ok(self.base("XDG_CONFIG_HOME", ".config").ok_or_else(no_home)?.join("config.toml"))
+    }
+
+    /// A base directory of the XDG specification: relative ones do not count.
+    fn base(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let absolute = |text: &str| Some(PathBuf::from(text)).filter(|path| path.is_absolute());
+        let base = self.get(variable).and_then(absolute);
+        let base = base.or_else(|| Some(self.get("HOME").and_then(absolute)?.join(below_home)));
+        Some(base?.join("whaleflow"))
+    }
+}
+
+fn no_home() -> Error {
+    Error::usage_with("neither WHALEFLOW_HOME nor HOME says where state belongs", "set one of them to an absolute path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(vars: &[(&str, &str)], state: Option<&str>, config: Option<&str>) {
+        let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = Environment::of(vars, "/work".into(), "/bin/whaleflow".into());
+        assert_eq!(environment.state_root().ok(), state.map(PathBuf::from));
+        assert_eq!(environment.config_file().ok(), config.map(PathBuf::from));
+    }
+
+    #[test]
+    fn state_and_configuration_have_their_places() {
+        check(
+            &[("HOME", "/h")],
+            Some("/h/.local/state/whaleflow"),
+            Some("/h/.config/whaleflow/config.toml"),
+        );
+        check(
+            &[("HOME", "/h"), ("XDG_STATE_HOME", "/s"), ("XDG_CONFIG_HOME", "/c")],
+            Some("/s/whaleflow"),
+            Some("/c/whaleflow/config.toml"),
+        );
+        check(&[("HOME", "/h"), ("XDG_STATE_HOME", "relative")], Some("/h/.local/state/whaleflow"), Some("/h/.config/whaleflow/config.toml"));
+        check(&[("HOME", "/h"), ("WHALEFLOW_HOME", "/w")], Some("/w"), Some("/w/config.toml"));
+        check(&[("WHALEFLOW_HOME", "w")], Some("/work/w"), Some("/work/w/config.toml"));
+        check(&[("HOME", ""), ("XDG_STATE_HOME", "")], None, None);
+    }
+}

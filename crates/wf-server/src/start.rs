@@ -1,0 +1,380 @@
+//! Starting a run: first a plan, which shows everything before anything is spent, then the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wf_effects::git::{Git, Repository};
+use wf_effects::local::Catalog as RoleCatalog;
+use wf_effects::mock::Rules;
+use wf_ir::node::Budget;
+use wf_ir::{Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, RoleStatus, Span, Value, Workflow, preflight};
+use wf_kernel::ValueRef;
+use wf_kernel::record::{Base, InputValue, Origin, RunStarted, SEMANTICS};
+use wf_runtime::{NewRun, Owned};
+use wf_store::RunId;
+
+use crate::config::Config;
+use crate::engine::{Engine, Owner, open_git, runs_commands, works_in_trees};
+use crate::environment::Environment;
+use crate::error::{Error, SOURCE_UNREADABLE};
+use crate::files::read_named;
+use crate::fixture;
+use crate::id::new_run_id;
+use crate::inputs::{inputs_of, labels_of};
+use crate::project::{Project, make_private_dir};
+use crate::source::{Source, is_error};
+use crate::trust::trust_of;
+
+/// Longest record of a command line, in bytes.
+const ARGS_BYTES_MAX: usize = 16 << 10;
+/// The word for a snapshot of the checkout as it is.
+const WORKTREE: &str = "worktree";
+
+/// What a person asks to run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// A path or a name.
+    pub workflow: String,
+    /// `name=value` each.
+    pub inputs: Vec<String>,
+    /// A file of inputs.
+    pub inputs_file: Option<PathBuf>,
+    /// `name=value` each.
+    pub labels: Vec<String>,
+    /// Ceilings of this run.
+    pub budget: Budget,
+    /// Seed of everything that looks random.
+    pub seed: u64,
+    /// A revision, or `worktree`.
+    pub base: Option<String>,
+    /// The repository to work in.
+    pub repo: Option<PathBuf>,
+    /// The mock's rules.
+    pub mock: Option<PathBuf>,
+    /// The command line, for the record.
+    pub args: Vec<String>,
+}
+
+/// Where a run works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In no tree.
+    Nowhere,
+    /// In the repository of this fixture.
+    Fixture(PathBuf),
+    /// In the repository of this directory.
+    Checkout {
+        /// Where the search for it begins.
+        start: PathBuf,
+        /// Its project, whose trust counts.
+        project: Project,
+    },
+}
+
+/// A workflow that was found valid, and all that is known before it runs.
+pub struct Plan {
+    /// Where it was found.
+    pub source: Source,
+    /// The workflow.
+    pub workflow: Arc<Workflow>,
+    /// What is worth knowing about it.
+    pub notes: Vec<Diagnostic>,
+    /// What stands in its way on this machine.
+    pub preflight: Vec<Diagnostic>,
+    /// Where it works.
+    pub place: Place,
+    /// Where the mock's rules came from.
+    pub rules_path: Option<PathBuf>,
+    rules: Rules,
+    rules_text: Option<String>,
+    config: Config,
+}
+
+impl Plan {
+    /// Whether only trust is missing, and of what.
+    pub fn wants_trust(&self) -> Option<&Project> {
+        let wants = runs_commands(&self.workflow);
+        match &self.place {
+            Place::Checkout { project, .. } if wants && trust_of(project).is_none() => Some(project),
+            Place::Checkout { .. } | Place::Nowhere | Place::Fixture(_) => None,
+        }
+    }
+
+    /// The ceilings that a run will have: those given now, else the workflow's, else the configured.
+    pub fn budget(&self, given: &Budget) -> Budget {
+        let (own, config) = (self.workflow.budget(), &self.config.run);
+        Budget {
+            tokens: given.tokens.or(own.tokens).or(config.budget_tokens),
+            cost_usd_micros: given.cost_usd_micros.or(own.cost_usd_micros).or(config.budget_usd_micros),
+            wall_ms: given.wall_ms.or(own.wall_ms).or(config.timeout_ms),
+            leaves: given.leaves.or(own.leaves),
+        }
+    }
+}
+
+/// Finds, compiles and checks a workflow. Nothing is written.
+///
+/// # Errors
+/// When it is not valid. What stands in its way on this machine is part of the plan.
+pub async fn plan(environment: &Environment, project: &Project, options: &RunOptions) -> Result<Plan, Error> {
+    let source = Source::find(environment, project, &options.workflow)?;
+    let (workflow, notes) = source.check(environment).await?.valid()?;
+    let (rules_path, rules_text, rules) = find_rules(environment, &source, options.mock.as_deref())?;
+    let place = place_of(environment, &source, &workflow, options.repo.as_deref())?;
+    let is_trusted = trust_of(project).is_some();
+    let config = Config::load(environment, project, is_trusted)?;
+    let catalog = catalog(environment, &workflow, &place);
+    let mut preflight = preflight(&workflow, &catalog);
+    source.label_all(&mut preflight);
+    Ok(Plan { source, workflow, notes, preflight, place, rules_path, rules, rules_text, config })
+}
+
+/// Begins a planned run. When this answers, its first records are durable and this process owns it.
+///
+/// # Errors
+/// When inputs are wrong, something stands in its way, or git or the store fail.
+pub async fn begin(
+    engine: &Engine,
+    owner: &Owner,
+    plan: &Plan,
+    options: &RunOptions,
+    is_paced: bool,
+) -> Result<Owned, Error> {
+    let workflow = &plan.workflow;
+    let label = options.inputs_file.as_ref().map(|path| path.display().to_string());
+    let file = options.inputs_file.as_ref().map(|path| engine.environment.cwd().join(path));
+    let inputs = inputs_of(workflow, &options.inputs, file.as_deref().zip(label.as_deref()))?;
+    let mut labels = plan.config.run.labels.clone();
+    labels.extend(labels_of(&options.labels)?);
+    if plan.preflight.iter().any(is_error) {
+        return Err(Error::Preflight(plan.preflight.clone()));
+    }
+    let at_ms = engine.now_ms();
+    let run = new_run_id(at_ms)?;
+    let (repo, base) = ground(engine, plan, options, &run, at_ms).await?;
+    let rules = match &plan.rules_text {
+        Some(text) => Some(engine.store.blobs.put(Arc::from(text.as_bytes())).await?),
+        None => None,
+    };
+    let catalog = RoleCatalog { rules: plan.rules.clone(), seed: options.seed, is_paced };
+    let started = RunStarted {
+        semantics: SEMANTICS,
+        run_id: run.to_string(),
+        workflow: workflow.hash(),
+        workflow_name: workflow.name().to_owned(),
+        inputs: recorded(engine, workflow, inputs).await?,
+        seed: options.seed,
+        budget: plan.budget(&options.budget),
+        base,
+        origin: Origin::CommandLine { args: shown_args(workflow, &options.args) },
+        parent: None,
+        labels,
+        catalog: catalog.digest(),
+        sandbox: "none".to_owned(),
+        repo: repo.map(|top| top.display().to_string()),
+        rules,
+    };
+    let effects = engine.effects(workflow, &started, is_paced).await?;
+    let runtime = engine.runtime(owner, effects);
+    Ok(runtime.create(NewRun { workflow: workflow.clone(), started }).await?)
+}
+
+/// The checkout and the commit that a run's trees begin at.
+async fn ground(
+    engine: &Engine,
+    plan: &Plan,
+    options: &RunOptions,
+    run: &RunId,
+    at_ms: i64,
+) -> Result<(Option<PathBuf>, Option<Base>), Error> {
+    match &plan.place {
+        Place::Nowhere => match &options.base {
+            Some(_) => Err(Error::usage("--base is given, and nothing in this workflow works in a tree")),
+            None => Ok((None, None)),
+        },
+        Place::Fixture(dir) => {
+            if options.base.is_some() {
+                return Err(Error::usage("--base is given, and this workflow works on its fixture"));
+            }
+            let git = open_git(&engine.environment, &engine.project).await?;
+            let made = fixture::repository(&engine.project, &git, dir).await?;
+            Ok((Some(made.top), Some(made.base)))
+        }
+        Place::Checkout { start, .. } => {
+            let git = open_git(&engine.environment, &engine.project).await?;
+            let repository = Repository::discover(&git, start).await?;
+            let base = base_of(&git, &repository, options.base.as_deref(), run, at_ms).await?;
+            Ok((Some(repository.top().to_owned()), Some(base)))
+        }
+    }
+}
+
+async fn base_of(
+    _git: &Git,
+    repository: &Repository,
+    wanted: Option<&str>,
+    run: &RunId,
+    at_ms: i64,
+) -> Result<Base, Error> {
+    let (at, source) = match wanted {
+        Some(WORKTREE) => (repository.snapshot_worktree(run.as_str(), at_ms).await?.at, WORKTREE),
+        Some(rev) => (repository.resolve(rev).await?, "commit"),
+        None => (repository.head_commit().await?, "commit"),
+    };
+    repository.pin_base(run.as_str(), &at.commit).await?;
+    let at_ms = repository.facts_of(&at.commit).await?.at_ms;
+    Ok(Base { commit: at.commit, tree: at.tree, source: source.to_owned(), at_ms })
+}
+
+/// Inputs as they are recorded: large ones as blobs, sensitive ones as keyed digests.
+async fn recorded(
+    engine: &Engine,
+    workflow: &Workflow,
+    inputs: BTreeMap<String, Value>,
+) -> Result<BTreeMap<String, InputValue>, Error> {
+    let mut recorded = BTreeMap::new();
+    for (name, value) in inputs {
+        let is_sensitive = workflow.inputs().get(&name).is_some_and(|input| input.sensitive);
+        let input = if is_sensitive {
+            let digest = blake3::keyed_hash(&key(&engine.project)?, value.to_json().as_bytes());
+            InputValue::Sensitive(Digest(*digest.as_bytes()))
+        } else {
+            let (reference, text) = ValueRef::of(Arc::new(value));
+            if let Some(text) = text {
+                engine.store.blobs.put(Arc::from(text.into_bytes())).await?;
+            }
+            InputValue::Plain(reference)
+        };
+        recorded.insert(name, input);
+    }
+    Ok(recorded)
+}
+
+/// The key under which sensitive inputs are digested; made when it is first needed.
+fn key(project: &Project) -> Result<[u8; 32], Error> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = project.state_root().join("key");
+    if !path.exists() {
+        make_private_dir(project.state_root())?;
+        let aside = path.with_extension(crate::id::random_text(8)?);
+        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&aside).map_err(Error::io("make", &aside))?;
+        let text = crate::id::random_text(64)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::io("write", &aside))?;
+        // Whoever links first has made the key.
+        let linked = std::fs::hard_link(&aside, &path);
+        let _ = std::fs::remove_file(&aside);
+        match linked {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(Error::io("make", &path)(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    Ok(*blake3::hash(&bytes).as_bytes())
+}
+
+/// The command line without values of sensitive inputs.
+fn shown_args(workflow: &Workflow, args: &[String]) -> Vec<String> {
+    let sensitive: Vec<_> = workflow.inputs().iter().filter(|(_, input)| input.sensitive).map(|(name, _)| name).collect();
+    let shown = |arg: &String| {
+        for name in &sensitive {
+            for prefix in ["", "-i", "-i=", "--input="] {
+                if arg.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(name.as_str())).is_some_and(|rest| rest.starts_with('=')) {
+                    return format!("{prefix}{name}=…");
+                }
+            }
+        }
+        arg.clone()
+    };
+    let mut bytes = 0;
+    let within = |arg: &String| {
+        bytes += arg.len();
+        bytes <= ARGS_BYTES_MAX
+    };
+    args.iter().map(shown).take_while(within).collect()
+}
+
+type FoundRules = (Option<PathBuf>, Option<String>, Rules);
+
+/// The mock's rules: those given, else those beside the workflow, else none.
+fn find_rules(environment: &Environment, source: &Source, given: Option<&Path>) -> Result<FoundRules, Error> {
+    let (path, label) = match given {
+        Some(path) => (environment.cwd().join(path), path.display().to_string()),
+        None => {
+            let path = source.path.with_extension("mock.toml");
+            if std::fs::symlink_metadata(&path).is_err() {
+                return Ok((None, None, Rules::default()));
+            }
+            let label = Path::new(&source.label()).with_extension("mock.toml").display().to_string();
+            (path, label)
+        }
+    };
+    let text = read_named(&path).map_err(|error| {
+        let span = Span { file: label.as_str().into(), line: 1, column: 1, ..Span::default() };
+        let message = format!("the mock's rules {label:?} cannot be read: {error}");
+        Error::Invalid(vec![Diagnostic::error(SOURCE_UNREADABLE, &span, message)])
+    })?;
+    let rules = Rules::parse(&text, &label).map_err(Error::Invalid)?;
+    Ok((Some(path), Some(text), rules))
+}
+
+fn place_of(
+    environment: &Environment,
+    source: &Source,
+    workflow: &Workflow,
+    repo: Option<&Path>,
+) -> Result<Place, Error> {
+    let checkout = |start: PathBuf| Ok(Place::Checkout { project: Project::of(environment, &start)?, start });
+    if !works_in_trees(workflow) {
+        return Ok(Place::Nowhere);
+    }
+    match (repo, workflow.fixture()) {
+        (Some(repo), _) => checkout(environment.cwd().join(repo)),
+        (None, Some(fixture)) => Ok(Place::Fixture(source.root().join(fixture))),
+        (None, None) => checkout(below_if_alone(environment, environment.cwd())?),
+    }
+}
+
+/// The directory itself, or the one repository directly below it when it is in none.
+fn below_if_alone(environment: &Environment, start: &Path) -> Result<PathBuf, Error> {
+    /// How many entries are looked at.
+    const ENTRIES_MAX: usize = 10_000;
+    if Project::of(environment, start)?.is_repository() {
+        return Ok(start.to_owned());
+    }
+    let Ok(entries) = std::fs::read_dir(start) else { return Ok(start.to_owned()) };
+    let dirs = entries.take(ENTRIES_MAX).flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut found = dirs.map(|entry| entry.path()).filter(|dir| dir.join(".git").exists());
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        _ => Ok(start.to_owned()),
+    }
+}
+
+fn catalog(environment: &Environment, workflow: &Workflow, place: &Place) -> Catalog {
+    // The mock does every role.
+    let named = workflow.nodes().iter().filter_map(|node| node.role.clone());
+    let roles = named.chain([DEFAULT_ROLE.to_owned()]).map(|role| (role, RoleStatus::Satisfied)).collect();
+    let (trusted, has_repository) = match place {
+        Place::Nowhere | Place::Fixture(_) => (true, true),
+        Place::Checkout { project, .. } => (trust_of(project).is_some(), project.is_repository()),
+    };
+    Catalog { roles, programs: programs_of(environment, workflow), trusted, has_repository }
+}
+
+/// The programs that the workflow's commands name and that are here.
+fn programs_of(environment: &Environment, workflow: &Workflow) -> BTreeSet<String> {
+    let argv = workflow.nodes().iter().filter_map(|node| match &node.kind {
+        Kind::Command(command) => command.argv.first(),
+        Kind::Test(test) => test.argv.first(),
+        _ => None,
+    });
+    let dirs: Vec<_> = environment.get("PATH").unwrap_or_default().split(':').filter(|dir| dir.starts_with('/')).collect();
+    let is_here = |name: &&String| {
+        let is_program = |path: PathBuf| path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+        dirs.iter().any(|dir| is_program(Path::new(dir).join(name)))
+    };
+    argv.map(|template| &template.source).filter(is_here).cloned().collect()
+}

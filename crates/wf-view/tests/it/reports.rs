@@ -1,0 +1,236 @@
+//! Reports on runs.
+
+use expect_test::expect;
+use wf_ir::node::Budget;
+use wf_view::{LogLine, ReportView};
+
+use crate::support::{CONTEST, GATED, Script, usual};
+
+#[test]
+fn a_report_on_a_success() {
+    let script = Script::begin(CONTEST, Budget::default()).finish(usual);
+    expect![[r##"
+        # contest `r1`: succeeded
+
+        Two fixes, one wins.
+
+        ## Outcome
+
+        - Status: **succeeded**
+        - Verified: **passed**
+        - Leaves: 6 of 6 succeeded, 0 failed, 0 skipped
+        - Time: 20.0s (began 2026-01-02T03:04:05.000Z, ended 2026-01-02T03:04:25.000Z)
+        - Used: 3.7k tokens in, 369 out, $0.0370
+        - Repository: `/repo`
+        - Workflow: `c4a06d9db3f132b44c14e3412723e684d811ada6fe19bafc841d726f684b6e5d`
+        - Result digest: `195291cdbb5fd3c3478dd512269c9b1d250a3f3c52dbad6451dd504becedad8c`
+
+        ## Verification
+
+        passed: every test on the chosen line passed, and nothing was written after
+
+        - `fixes/good/check`: passed
+        - `fixes/bad/check`: failed
+
+        ## Outputs
+
+        ```json
+        {
+          "summary": "done",
+          "winner": "fixes/good"
+        }
+        ```
+
+        ## Branches
+
+        | branch | ended | files | lines | tests | commit |
+        |---|---|---|---|---|---|
+        | `fixes/good` (chosen) | succeeded | 1 | +3 −1 | passed | `9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d` |
+        | `fixes/bad` | succeeded | 1 | +3 −1 | failed | `bdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbd` |
+
+        ## Costs
+
+        Of its budget: 4.0k of 100.0k tokens, $0.0370 of $2.0000, 6 of 20000 leaves.
+
+        | role | leaves | attempts | tokens in | tokens out | cost |
+        |---|---|---|---|---|---|
+        | `coder` | 2 | 2 | 2.4k | 246 | $0.0247 |
+        | `writer` | 1 | 1 | 1.2k | 123 | $0.0123 |
+
+        | node | leaves | attempts | tokens in | tokens out | cost |
+        |---|---|---|---|---|---|
+        | `fixes/bad/fix` | 1 | 1 | 1.2k | 123 | $0.0123 |
+        | `fixes/good/fix` | 1 | 1 | 1.2k | 123 | $0.0123 |
+        | `sum_up` | 1 | 1 | 1.2k | 123 | $0.0123 |
+
+        ## Slowest
+
+        - `fixes/bad/fix`: 6.0s
+        - `fixes/good/fix`: 6.0s
+        - `fixes/bad/check`: 4.0s
+        - `fixes/good/check`: 4.0s
+        - `sum_up`: 4.0s
+        - `look`: 2.0s
+
+        ## Kept work
+
+        - `fixes/bad`: `refs/whaleflow/r1/rescue/0a-bad`
+
+        ## What to do next
+
+        - see what fixes/good changed: `whaleflow diff r1 fixes/good`
+        - take it into your checkout: `whaleflow apply r1`
+        - look at unsaved work of fixes/bad: `git show refs/whaleflow/r1/rescue/0a-bad`
+    "##]]
+    .assert_eq(&ReportView::of(&script.fold(), &script.facts()).to_markdown());
+}
+
+#[test]
+fn a_report_on_a_wait() {
+    let script = Script::begin(GATED, Budget::default()).finish(usual);
+    expect![[r##"
+        # gated `r1`: waiting
+
+        ## Outcome
+
+        - Status: **waiting**
+        - Why: waits for a decision (`ok`)
+        - Verified: **none**
+        - Leaves: 1 of 4 succeeded, 1 failed, 0 skipped
+        - Time: 12.5s (began 2026-01-02T03:04:05.000Z)
+        - Used: 1.2k tokens in, 127 out, $0.0127
+        - Repository: `/repo`
+        - Workflow: `f480dd4fd90a76cc75d525fb22cb5f7ad4dfd682a06b163ee260224d19368ca6`
+
+        ## Verification
+
+        none: the run has not ended
+
+        ## Costs
+
+        Of its budget: 3 of 20000 leaves.
+
+        | role | leaves | attempts | tokens in | tokens out | cost |
+        |---|---|---|---|---|---|
+        | `default` | 2 | 3 | 1.2k | 127 | $0.0127 |
+
+        | node | leaves | attempts | tokens in | tokens out | cost |
+        |---|---|---|---|---|---|
+        | `tries/plan` | 1 | 1 | 1.2k | 123 | $0.0123 |
+        | `tries/broken` | 1 | 2 | 40 | 4 | $0.0004 |
+
+        ## Slowest
+
+        - `tries/broken`: 9.5s in 2 attempts
+        - `tries/plan`: 2.0s
+        - `ok`: 1.0s
+
+        ## Failures
+
+        ### `tries/broken`
+
+        failed after 2 attempts: the provider said no (`provider`)
+
+        ```json
+        {
+          "exit_code": 1,
+          "stderr": "it broke"
+        }
+        ```
+
+        ## What to do next
+
+        - decide ok: `whaleflow approve r1 ok --data '{…}'`
+    "##]]
+    .assert_eq(&ReportView::of(&script.fold(), &script.facts()).to_markdown());
+}
+
+#[test]
+fn a_report_as_json() {
+    let script = Script::begin(GATED, Budget::default()).finish(usual);
+    let report = ReportView::of(&script.fold(), &script.facts());
+    expect![[r#"
+        [
+          [
+            {
+              "name": "default",
+              "leaves": 2,
+              "attempts": 3,
+              "usage": {
+                "input_tokens": 1274,
+                "output_tokens": 127,
+                "cost_usd_micros": 12740
+              }
+            }
+          ],
+          [
+            {
+              "status": "failed",
+              "reason": {
+                "path": "tries/broken",
+                "code": "provider",
+                "message": "the provider said no"
+              },
+              "attempts": 2,
+              "evidence": {
+                "exit_code": 1,
+                "stderr": "it broke"
+              }
+            }
+          ],
+          [
+            {
+              "what": "decide ok",
+              "command": "whaleflow approve r1 ok --data '{…}'"
+            }
+          ]
+        ]"#]]
+    .assert_eq(&serde_json::to_string_pretty(&(report.costs_by_role, report.failures, report.next)).unwrap());
+}
+
+#[test]
+fn a_log_in_words() {
+    let script = Script::begin(GATED, Budget::default()).finish(usual);
+    let lines: Vec<String> = script
+        .records
+        .iter()
+        .enumerate()
+        .map(|(at, record)| LogLine::of_record(at as u64 + 1, 0, record))
+        .map(|line| format!("{} {} {}", line.stream, line.instance.as_deref().unwrap_or("-"), line.text))
+        .collect();
+    expect![[r#"
+        input - the run of gated began
+        decision tries opened
+        decision tries/broken preparation is ordered
+        input tries/broken prepared
+        decision tries/broken attempt 1 began
+        input tries/broken work failed: the provider said no (provider) (22 tokens, $0.0002)
+        decision tries/broken attempt 2 follows at 2026-01-02T03:04:12.549Z: the provider said no
+        input tries/broken its time came
+        decision tries/broken preparation is ordered
+        input tries/broken prepared
+        decision tries/broken attempt 2 began
+        input tries/broken work failed: the provider said no (provider) (22 tokens, $0.0002)
+        decision tries/broken failed: the provider said no
+        decision tries/plan preparation is ordered
+        input tries/plan prepared
+        decision tries/plan attempt 1 began
+        input tries/plan work succeeded (1.3k tokens, $0.0123)
+        decision tries/plan succeeded
+        decision tries succeeded
+        decision ok preparation is ordered
+        input ok prepared
+        decision ok waits for a decision"#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn traces_in_words() {
+    let text = |line: &str| {
+        let line = LogLine::of_trace("a", line);
+        format!("{}: {}", line.stream, line.text)
+    };
+    assert_eq!(text(r#"{"stream":"stdout","text":"hello"}"#), "stdout: hello");
+    assert_eq!(text(r#"{"trace":"full","bytes_max":10}"#), "note: the trace is full; what came later is not here");
+    assert_eq!(text("no json"), "trace: no json");
+}
