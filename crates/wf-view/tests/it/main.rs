@@ -7,3 +7,4 @@ mod plans;
 mod reports;
 mod runs;
 mod support;
+mod texts;

@@ -1,11 +1,16 @@
 //! Summaries, details, lists, gates.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use expect_test::{Expect, expect};
+use wf_ir::Workflow;
 use wf_ir::node::Budget;
 use wf_kernel::{Command, Decision, Effect, Outcome, Record, Request};
-use wf_view::{GatesView, InstanceDetail, Keep, RunDetail, RunFold, RunList, RunListItem, RunSummary, WhyView};
+use wf_view::{
+    GatesView, InstanceDetail, Keep, ReportView, RunDetail, RunFacts, RunFold, RunList, RunListItem, RunSummary,
+    WhyView,
+};
 
 use crate::support::{BEGAN_MS, CONTEST, FAN_OUT, GATED, Script, succeeded, usage, usual};
 
@@ -733,4 +738,46 @@ fn causes_are_told_from_the_end_to_the_beginning() {
         look is running []"#]],
     );
     assert_eq!(WhyView::of(&rejected.fold(), "nothing"), None);
+}
+
+/// Folds as far as it goes, and looks at what came of it.
+fn look_at(workflow: &Arc<Workflow>, records: &[Record]) -> bool {
+    let mut fold = RunFold::new(workflow.clone(), Keep::Everything);
+    let fits = records.iter().enumerate().all(|(at, record)| fold.push(at as u64 + 1, record).is_ok());
+    let facts = RunFacts::default();
+    let detail = json(&RunDetail::of(&fold, &facts));
+    assert!(!detail.is_empty() && !ReportView::of(&fold, &facts).to_markdown().is_empty());
+    for instance in fold.state().instances() {
+        assert!(WhyView::of(&fold, &instance.path).is_some());
+    }
+    fits
+}
+
+#[test]
+fn no_damage_to_a_log_breaks_a_view() {
+    let mut found = (0, 0);
+    for (workflow, budget) in [(CONTEST, no_budget()), (GATED, no_budget()), (FAN_OUT, no_budget())] {
+        let script = Script::begin(workflow, budget).finish(usual);
+        let workflow = script.fold().workflow().clone();
+        let count = script.records.len();
+        for at in 0..count {
+            let mut damaged = Vec::new();
+            let mut missing = script.records.clone();
+            missing.remove(at);
+            damaged.push(missing);
+            let mut doubled = script.records.clone();
+            doubled.insert(at, script.records[at].clone());
+            damaged.push(doubled);
+            for other in [at + 1, at + 5, count - 1].into_iter().filter(|other| *other < count) {
+                let mut swapped = script.records.clone();
+                swapped.swap(at, other);
+                damaged.push(swapped);
+            }
+            for records in damaged {
+                let fits = look_at(&workflow, &records);
+                found = (found.0 + 1, found.1 + u32::from(!fits));
+            }
+        }
+    }
+    expect!["71 of 517 damaged logs do not fold"].assert_eq(&format!("{} of {} damaged logs do not fold", found.1, found.0));
 }
