@@ -209,10 +209,11 @@ Examples:
   whaleflow import run.wfrun
   whaleflow replay @last")]
     Import(ImportArgs),
-    /// Explain a code such as WF0107
+    /// Explain a code such as WF0107, or why an instance of a run is as it is
     #[command(after_help = "\
 Examples:
   whaleflow explain WF0107
+  whaleflow explain @last fix_b/tests
   whaleflow explain WF0107 --json")]
     Explain(ExplainArgs),
     /// Print the command line reference
@@ -516,9 +517,12 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The code
-    #[arg(value_name = "CODE")]
+    /// The code, or the run
+    #[arg(value_name = "CODE|RUN")]
     pub(crate) code: String,
+    /// The instance of that run, by its path
+    #[arg(value_name = "NODE")]
+    pub(crate) node: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -171,7 +171,7 @@ fn parse_rules(bytes: &[u8]) -> Result<Rules, Error> {
 ///
 /// # Errors
 /// When there is none that will do.
-pub async fn open_git(environment: &Environment, project: &Project) -> Result<Git, Error> {
+pub(crate) async fn open_git(environment: &Environment, project: &Project) -> Result<Git, Error> {
     let state = project.state_root();
     make_private_dir(state)?;
     let options = GitOptions {

@@ -209,6 +209,18 @@ pub enum Error {
         /// How many it has.
         records: u64,
     },
+    /// A run's budget is exhausted, and nothing raises it.
+    #[error("the budget of run {run} is exhausted")]
+    Exhausted {
+        /// The run.
+        run: String,
+    },
+    /// No process drives a run that was waited for.
+    #[error("run {run} has not ended, and no process drives it")]
+    Orphan {
+        /// The run.
+        run: String,
+    },
     /// Our own defect.
     #[error("{0}")]
     Bug(String),
@@ -241,6 +253,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("WF0723", "the file system refused"),
     ("WF0724", "a log is full"),
     ("WF0725", "a defect of whaleflow"),
+    ("WF0726", "a budget is exhausted"),
+    ("WF0727", "no process drives a run"),
 ];
 
 /// A source that cannot be read.
@@ -291,6 +305,8 @@ impl Error {
             Self::Io { .. } => "WF0723",
             Self::LogFull { .. } => "WF0724",
             Self::Bug(_) => "WF0725",
+            Self::Exhausted { .. } => "WF0726",
+            Self::Orphan { .. } => "WF0727",
         }
     }
 
@@ -312,6 +328,8 @@ impl Error {
             Self::Checkout { .. } => "commit or stash your changes first, or take the result with --as-branch or --patch",
             Self::Exists { .. } => "`whaleflow show` shows it",
             Self::LogFull { .. } => "what is done is kept; start a new run for the rest",
+            Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
+            Self::Orphan { .. } => "`whaleflow resume` goes on with it; `whaleflow show` says what it waits for",
             Self::Bug(_) => "please report it; the log is intact",
             Self::Input { .. } | Self::Config { .. } | Self::Invalid(_) | Self::Preflight(_) | Self::Refused { .. }
             | Self::TimedOut { .. } | Self::Transfer { .. } | Self::Fixture { .. } | Self::Io { .. } => return None,
@@ -332,6 +350,8 @@ impl Error {
             Self::Held { .. } | Self::Refused { .. } | Self::Checkout { .. } | Self::Exists { .. } => Class::Refused,
             Self::TimedOut { .. } | Self::LogFull { .. } => Class::Failed,
             Self::Git(error) => git_class(error),
+            Self::Exhausted { .. } => Class::Budget,
+            Self::Orphan { .. } => Class::Waiting,
             Self::Bug(_) => Class::Bug,
         }
     }

@@ -26,11 +26,11 @@ const DEPTH_MAX: usize = 32;
 
 /// A fixture as a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixtureRepository {
+pub(crate) struct FixtureRepository {
     /// The root of its checkout.
-    pub top: PathBuf,
+    pub(crate) top: PathBuf,
     /// Its one commit.
-    pub base: Base,
+    pub(crate) base: Base,
 }
 
 /// Written beside the repository once it is whole.

@@ -71,9 +71,10 @@ impl Follower {
         for stored in stored {
             let record = decode(&stored)?;
             let values = values_of(&self.store, &record).await?;
-            self.after = stored.seq;
             page.push(Followed { seq: stored.seq, at_ms: stored.at_ms, record, payload: stored.payload, values });
         }
+        // Only now: whoever stops waiting in between loses nothing.
+        self.after = page.last().map_or(self.after, |last: &Followed| last.seq);
         Ok(page)
     }
 }

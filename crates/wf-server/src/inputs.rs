@@ -14,7 +14,7 @@ use crate::files::read_named;
 ///
 /// # Errors
 /// Everything that is missing, unknown or of the wrong type, in one message.
-pub fn inputs_of(
+pub(crate) fn inputs_of(
     workflow: &Workflow,
     given: &[String],
     file: Option<(&Path, &str)>,
