@@ -1,10 +1,11 @@
 //! Effects on this machine: leaves are prepared and performed here, trees are git's.
 //!
 //! An effect is answered with what [`prepare`] or one of the performers found out; whatever goes wrong on the way is a
-//! [`Failure`], which the kernel judges. One [`LocalEffects`] serves one run.
+//! [`Failure`](wf_kernel::record::Failure), which the kernel judges. One [`LocalEffects`] serves one run.
 
 mod ask;
 mod command;
+mod failed;
 mod keep;
 mod prepare;
 mod search;
@@ -17,13 +18,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use wf_ir::node::{Kind, Node};
 use wf_ir::{Digest, Glob, Value, Workflow};
 use wf_kernel::effect::{LeafRequest, Request, TreeUse};
-use wf_kernel::record::{Failure, Prepared, Success};
+use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 
 use crate::contract::{BoxFuture, Ctx, Effects};
 use crate::git::{CheckpointOrder, Trees};
 use crate::mock::{Mock, Rules};
 use crate::template::Templates;
+use failed::{Failed, failure, unsupported};
 
 /// The role of leaves for which none is named.
 pub const ROLE_DEFAULT: &str = "default";
@@ -106,7 +108,7 @@ impl LocalEffects {
         }
     }
 
-    async fn answer(&self, effect: Effect, ctx: &Ctx) -> Result<Outcome, Failure> {
+    async fn answer(&self, effect: Effect, ctx: &Ctx) -> Result<Outcome, Failed> {
         match effect.request {
             Request::Prepare(leaf) => {
                 let prepared = self.prepare(ctx.workflow.node(leaf.node), &leaf, ctx).await?;
@@ -118,7 +120,15 @@ impl LocalEffects {
                 }
                 self.perform(ctx.workflow.node(leaf.node), &leaf, &prepared, ctx).await
             }
-            Request::Acquire { branch, base } => Ok(Outcome::Acquired(self.trees()?.acquire(&branch, &base).await?)),
+            order => Box::pin(self.tend(order, ctx)).await,
+        }
+    }
+
+    /// What is done to the tree of a branch.
+    async fn tend(&self, order: Request, ctx: &Ctx) -> Result<Outcome, Failed> {
+        let trees = self.trees()?;
+        match order {
+            Request::Acquire { branch, base } => Ok(Outcome::Acquired(trees.acquire(&branch, &base).await?)),
             Request::Checkpoint { branch, leaf, node, begin, at_ms } => {
                 let order = CheckpointOrder {
                     branch: branch.to_string(),
@@ -127,14 +137,16 @@ impl LocalEffects {
                     writes: writes(ctx.workflow.node(node)).to_vec(),
                     at_ms,
                 };
-                Ok(Outcome::Checkpointed(Box::new(self.trees()?.checkpoint(order).await?)))
+                Ok(Outcome::Checkpointed(Box::new(trees.checkpoint(order).await?)))
             }
             Request::Harvest { branch: _, base, commit } => {
-                let harvest = self.trees()?.repository().harvest(&base, &commit).await?;
-                Ok(Outcome::Checkpointed(Box::new(harvest)))
+                Ok(Outcome::Checkpointed(Box::new(trees.repository().harvest(&base, &commit).await?)))
             }
             Request::Release { branch, commit } => {
-                Ok(Outcome::Released { rescued: self.trees()?.release(&branch, &commit).await? })
+                Ok(Outcome::Released { rescued: trees.release(&branch, &commit).await? })
+            }
+            Request::Prepare(_) | Request::Perform { .. } => {
+                Err(failure("engine", "a leaf was ordered as an operation on a tree"))
             }
         }
     }
@@ -145,23 +157,24 @@ impl LocalEffects {
         leaf: &LeafRequest,
         prepared: &Prepared,
         ctx: &Ctx,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failed> {
+        // Asks come by the thousand: the state of what is rarer must not make theirs large.
         match &node.kind {
             Kind::Ask(ask) => self.ask(node, leaf, prepared, ask.output.as_ref(), ctx).await,
-            Kind::Agent(agent) => self.agent(node, leaf, prepared, agent, ctx).await,
-            Kind::Command(command) => self.command(node, leaf, prepared, command, ctx).await,
-            Kind::Test(test) => self.test(node, leaf, prepared, test, ctx).await,
-            Kind::Search(search) => self.search(leaf, prepared, search, ctx).await,
+            Kind::Agent(agent) => Box::pin(self.agent(node, leaf, prepared, agent, ctx)).await,
+            Kind::Command(command) => Box::pin(self.command(node, leaf, prepared, command, ctx)).await,
+            Kind::Test(test) => Box::pin(self.test(node, leaf, prepared, test, ctx)).await,
+            Kind::Search(search) => Box::pin(self.search(leaf, prepared, search, ctx)).await,
             kind => Err(unsupported(kind)),
         }
     }
 
-    fn trees(&self) -> Result<&Trees, Failure> {
+    fn trees(&self) -> Result<&Trees, Failed> {
         self.trees.as_ref().ok_or_else(|| failure("no_repository", "there is no repository to work in"))
     }
 
     /// The id of the tree that a leaf sees.
-    async fn tree_id(&self, tree: &TreeUse) -> Result<Option<String>, Failure> {
+    async fn tree_id(&self, tree: &TreeUse) -> Result<Option<String>, Failed> {
         let commit = match tree {
             TreeUse::None => return Ok(None),
             TreeUse::Branch { begin, .. } => begin,
@@ -171,7 +184,7 @@ impl LocalEffects {
         if known.is_some() {
             return Ok(known);
         }
-        let tree = self.trees()?.repository().tree_of(commit).await?;
+        let tree = Box::pin(self.trees()?.repository().tree_of(commit)).await?;
         let mut known = self.tree_ids.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= TREE_IDS_MAX {
             known.clear();
@@ -207,9 +220,7 @@ impl LocalEffects {
 
 impl Effects for LocalEffects {
     fn perform(&self, effect: Effect, ctx: Ctx) -> BoxFuture<'_, Outcome> {
-        Box::pin(
-            async move { self.answer(effect, &ctx).await.unwrap_or_else(|failure| Outcome::Failed(Box::new(failure))) },
-        )
+        Box::pin(async move { self.answer(effect, &ctx).await.unwrap_or_else(Failed::into_outcome) })
     }
 }
 
@@ -225,23 +236,6 @@ fn writes(node: &Node) -> &[Glob] {
 /// The name of the role that does a leaf.
 fn role_name(node: &Node) -> &str {
     node.role.as_deref().unwrap_or(ROLE_DEFAULT)
-}
-
-/// A failure that another attempt would meet again.
-fn failure(code: &str, message: impl Into<String>) -> Failure {
-    Failure {
-        code: code.to_owned(),
-        message: message.into(),
-        retryable: false,
-        usage: Usage::default(),
-        evidence: None,
-        artifacts: BTreeMap::new(),
-        rescued: None,
-    }
-}
-
-fn unsupported(kind: &Kind) -> Failure {
-    failure("unsupported", format!("`{}` cannot be performed by this version", kind.name()))
 }
 
 /// A success without artifacts.

@@ -95,8 +95,10 @@ pub enum Reply {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// Its value; whether it fits the schema is for the caller to check.
+    /// Its value; whether it fits the schema is for the caller to check, unless it was made to fit.
     pub value: Value,
+    /// Whether the value was made to fit the schema.
+    pub is_generated: bool,
     /// What is done to files first.
     pub edits: Vec<Edit>,
     /// What is streamed before.
@@ -155,7 +157,8 @@ impl Mock {
         match answer(rule, question, &digest, templates) {
             Ok((value, edits)) => {
                 let usage = used(rule, question, &value);
-                Reply::Answer(Box::new(Answered { value, edits, say, usage, latency }))
+                let is_generated = rule.is_none_or(|rule| rule.answer == Answer::Generated);
+                Reply::Answer(Box::new(Answered { value, is_generated, edits, say, usage, latency }))
             }
             Err(Refusal { code, message, retryable }) => {
                 let usage = used(rule, question, &Value::Null);
@@ -238,7 +241,8 @@ fn answer(
 }
 
 fn generated(question: &Question<'_>, digest: &Digest) -> Result<Value, Refusal> {
-    let mark = &digest.short()[..6];
+    let [a, b, c, ..] = digest.0;
+    let mark = &format!("{a:02x}{b:02x}{c:02x}");
     let Some(schema) = question.schema else {
         return Ok(Value::Str(format!("mock answer {mark} to node {}", question.path)));
     };

@@ -1,5 +1,7 @@
 //! Edits stay within their tree.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -77,10 +79,19 @@ fn files_are_written_appended_replaced_and_deleted() {
 
 #[test]
 fn what_does_not_apply_is_refused() {
-    check_refused(replace("src/a.rs", "four", ""), expect![[r#""src/a.rs": the text to be replaced is not there: "four""#]]);
-    check_refused(replace("src/a.rs", "two", ""), expect![[r#""src/a.rs": the text to be replaced is there more than once: "two""#]]);
+    check_refused(
+        replace("src/a.rs", "four", ""),
+        expect![[r#""src/a.rs": the text to be replaced is not there: "four""#]],
+    );
+    check_refused(
+        replace("src/a.rs", "two", ""),
+        expect![[r#""src/a.rs": the text to be replaced is there more than once: "two""#]],
+    );
     check_refused(replace("src/b.rs", "two", ""), expect![[r#""src/b.rs": there is no such file"#]]);
-    check_refused(replace("binary", "two", ""), expect![[r#""binary": it cannot be read as text: stream did not contain valid UTF-8"#]]);
+    check_refused(
+        replace("binary", "two", ""),
+        expect![[r#""binary": it cannot be read as text: stream did not contain valid UTF-8"#]],
+    );
     check_refused(edit("src/b.rs", Change::Delete), expect![[r#""src/b.rs": there is no such file"#]]);
     check_refused(edit("lib/b.rs", Change::Delete), expect![[r#""lib/b.rs": there is no directory "lib""#]]);
     check_refused(write("src"), expect![[r#""src": it is a directory"#]]);
@@ -99,24 +110,37 @@ fn nothing_leaves_the_tree() {
     check_refused(write("up/new/file"), expect![[r#""up/new/file": "up" is not a directory of the tree"#]]);
     check_refused(write("sources/a.rs"), expect![[r#""sources/a.rs": "sources" is not a directory of the tree"#]]);
     check_refused(write("hard"), expect![[r#""hard": it has another name, which may be outside of the tree"#]]);
-    check_refused(edit("hard", Change::Append("x".to_owned())), expect![[r#""hard": it has another name, which may be outside of the tree"#]]);
+    check_refused(
+        edit("hard", Change::Append("x".to_owned())),
+        expect![[r#""hard": it has another name, which may be outside of the tree"#]],
+    );
     check_refused(write("fifo"), expect![[r#""fifo": it is not a regular file"#]]);
     check_refused(write(".git/config"), expect![[r#"".git/config": `.git` is not part of the tree"#]]);
     check_refused(write("src/.Git/config"), expect![[r#""src/.Git/config": `.git` is not part of the tree"#]]);
     check_refused(write("a\0b"), expect![[r#""a\0b": the path holds a character that is not allowed"#]]);
     check_refused(write("./src/a.rs"), expect![[r#""./src/a.rs": the path must be in its shortest form"#]]);
     check_refused(write(""), expect![[r#""": the path is empty"#]]);
-    check_refused(write(&"x/".repeat(1000)), expect![[r#""x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/": the path is too long"#]]);
-    check_refused(write(&"x".repeat(300)), expect![[r#""xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": File name too long (os error 36)"#]]);
+    check_refused(
+        write(&"x/".repeat(1000)),
+        expect![[r#""x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/": the path is too long"#]],
+    );
+    check_refused(
+        write(&"x".repeat(300)),
+        expect![[
+            r#""xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": File name too long (os error 36)"#
+        ]],
+    );
 }
 
 #[test]
 fn large_files_are_refused() {
     let dir = tree();
     fs::File::create(dir.path().join("tree/huge")).unwrap().set_len(FILE_BYTES_MAX).unwrap();
-    expect![[r#""huge": it has or would have 8388609 bytes, at most 8388608 are allowed"#]].assert_eq(&make(dir.path(), &[edit("huge", Change::Append("x".to_owned()))]));
+    expect![[r#""huge": it has or would have 8388609 bytes, at most 8388608 are allowed"#]]
+        .assert_eq(&make(dir.path(), &[edit("huge", Change::Append("x".to_owned()))]));
     fs::File::create(dir.path().join("tree/huge")).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
-    expect![[r#""huge": it has or would have 8388609 bytes, at most 8388608 are allowed"#]].assert_eq(&make(dir.path(), &[replace("huge", "x", "y")]));
+    expect![[r#""huge": it has or would have 8388609 bytes, at most 8388608 are allowed"#]]
+        .assert_eq(&make(dir.path(), &[replace("huge", "x", "y")]));
 }
 
 #[test]

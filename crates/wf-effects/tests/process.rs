@@ -1,5 +1,7 @@
 //! Children: what they get, what is kept of them, and that nothing of them is left.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

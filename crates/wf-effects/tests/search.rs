@@ -1,5 +1,7 @@
 //! Searching: what is searched, in which order, and what bounds it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,10 +1,13 @@
 //! Rendering: strict, single pass, bounded.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
-use wf_effects::template::{RENDERED_BYTES_MAX, Scope, Templates};
+use proptest::prelude::*;
+use wf_effects::template::{RENDERED_BYTES_MAX, Scope, Templates, compile};
 use wf_ir::Value;
 
 const VALUES: &str = r#"{
@@ -185,5 +188,73 @@ fn own_names_come_first_and_templates_are_kept() {
     for n in 0..3 {
         let scope = scope(VALUES).with("n", Arc::new(Value::Int(n)));
         assert_eq!(templates.render("{{ name }} {{ n }}", scope).unwrap(), format!("wren {n}"));
+    }
+}
+
+const PIECES: [&str; 40] = [
+    "{{ ",
+    " }}",
+    "{% ",
+    " %}",
+    "{#",
+    "#}",
+    "{%-",
+    "-%}",
+    "if ",
+    "elif ",
+    "else",
+    "endif",
+    "for x in ",
+    "endfor",
+    "raw",
+    "endraw",
+    "set y = ",
+    "name",
+    "list",
+    "map",
+    "x",
+    ".a",
+    "[0]",
+    "['a']",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    " ~ ",
+    " + ",
+    "|join(',')",
+    "|length",
+    "|tojson",
+    " is defined",
+    "'",
+    "\\",
+    "\n",
+    "ä",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rendering_is_total(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24)) {
+        let source = pieces.concat();
+        let rendered = Templates::default().render(&source, scope(VALUES));
+        // What is found before a run and what is found in one agree on what is no template at all.
+        match compile(&source) {
+            Ok(()) => prop_assert!(
+                !rendered.is_err_and(|error| error.message.contains("syntax error")), "{}", source
+            ),
+            Err(error) => prop_assert_eq!(rendered, Err(error)),
+        }
+    }
+
+    #[test]
+    fn well_formed_pieces_render(texts in prop::collection::vec("[a-z{}%#]{0,4}", 0..6), n in 0..9_i64) {
+        let source: String = texts.iter().map(|text| format!("{{% raw %}}{text}{{% endraw %}}{{{{ n }}}}")).collect();
+        let expected: String = texts.iter().map(|text| format!("{text}{n}")).collect();
+        let scope = scope(VALUES).with("n", Arc::new(Value::Int(n)));
+        prop_assert_eq!(Templates::default().render(&source, scope), Ok(expected));
     }
 }

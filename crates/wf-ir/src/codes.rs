@@ -57,7 +57,7 @@ codes! {
     EXPR_TYPE = "WF0302", "an expression has the wrong type";
     TEMPLATE_SYNTAX = "WF0303", "a template is malformed";
     TEMPLATE_LIMIT = "WF0304", "a template is too large";
-    TEMPLATE_INCLUDE = "WF0305", "a template refers to another";
+    TEMPLATE_DENIED = "WF0305", "a template uses what templates do not have";
     TEMPLATE_FIELD = "WF0306", "a template reads a field that does not exist";
     TOO_MANY_NODES = "WF0401", "a workflow has too many nodes";
     NODES_TOO_DEEP = "WF0402", "nodes nest too deep";

@@ -80,7 +80,7 @@ pub enum FieldType {
     Any,
     /// Any map.
     AnyMap,
-    /// The type of an input: `string`, `int`, `number`, `bool`, `any`, `list[…]`, `map[…]`.
+    /// The type of an input: `string`, `int`, `number`, `bool`, `any`, `list(…)`, `map(…)`.
     InputType,
     /// The id of a node in scope (its children or elements are meant), or a list of ids.
     Candidates,
@@ -193,16 +193,11 @@ impl KindTag {
     pub fn fields(self) -> impl Iterator<Item = &'static Field> {
         self.table().fields.iter().chain(COMMON)
     }
-
-    /// Whether its children run in order.
-    pub fn is_ordered(self) -> bool {
-        self != Self::Parallel
-    }
 }
 
 /// Every name that is a key somewhere in a definition, kinds included, sorted and without repetition.
 pub fn names() -> Vec<&'static str> {
-    let shapes = [&BUDGET, &PERMISSIONS, &RETRY, &OBJECTIVE, &JUDGE, &INPUT, &ROLE];
+    let shapes = [&BUDGET, &PERMISSIONS, &OUTERMOST, &RETRY, &OBJECTIVE, &JUDGE, &INPUT, &ROLE];
     let mut names: Vec<&'static str> = KINDS
         .iter()
         .flat_map(|kind| std::iter::once(kind.tag.as_str()).chain(kind.fields.iter().map(|field| field.name)))
@@ -260,6 +255,18 @@ pub static PERMISSIONS: Shape = Shape {
         field("network", TEXTS, Presence::Optional, "Hosts that may be reached; none unless the workflow says so."),
         field("tools", TEXTS, Presence::Optional, "Tools an agent may use."),
         field("secrets", TEXTS, Presence::Optional, "Secrets that may be handed to a tool; none unless said so."),
+    ],
+};
+
+/// What a whole workflow may do.
+pub static OUTERMOST: Shape = Shape {
+    name: "outermost_permissions",
+    fields: &[
+        PERMISSIONS.fields[0],
+        PERMISSIONS.fields[1],
+        field("network", TEXTS, EMPTY_LIST, "Hosts that may be reached."),
+        PERMISSIONS.fields[3],
+        field("secrets", TEXTS, EMPTY_LIST, "Secrets that may be handed to a tool."),
     ],
 };
 
@@ -333,7 +340,7 @@ pub static WORKFLOW: &[Field] = &[
     field("description", FieldType::Text, Presence::Default("\"\""), "One sentence for people."),
     field("inputs", FieldType::Inputs, EMPTY_MAP, "What a run is given, by name."),
     field("budget", FieldType::Shape(&BUDGET), EMPTY_MAP, "The ceiling on a whole run."),
-    field("permissions", FieldType::Shape(&PERMISSIONS), EMPTY_MAP, "The outermost permissions."),
+    field("permissions", FieldType::Shape(&OUTERMOST), EMPTY_MAP, "The outermost permissions."),
     field("roles", FieldType::Roles, EMPTY_MAP, "What this workflow asks of roles, by name."),
     field("fixture", FieldType::Path, Presence::Optional, "A directory beside the source that becomes a repository."),
     field("children", FieldType::Nodes { min: 1 }, Presence::Required, "Its nodes, in order."),

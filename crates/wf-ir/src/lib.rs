@@ -23,6 +23,7 @@ pub mod limits;
 pub mod node;
 mod preflight;
 mod schema;
+pub mod template;
 pub mod types;
 mod validate;
 pub mod value;

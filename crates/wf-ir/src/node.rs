@@ -268,7 +268,8 @@ pub struct Node {
     pub kind: Kind,
     /// Nodes whose end it waits for and whose values it may read: declared, and named by expressions and templates.
     pub needs: BTreeSet<NodeIx>,
-    /// Nodes whose end it waits for, whatever it is.
+    /// Nodes whose end it waits for, whatever it is: declared, and siblings in a `parallel` that something below it
+    /// needs, so that it never holds a place that they wait for.
     pub after: BTreeSet<NodeIx>,
     /// Statuses of its needs that it can live with, beside succeeded.
     pub accept: BTreeSet<Status>,
@@ -276,7 +277,7 @@ pub struct Node {
     pub when: Option<Expr>,
     /// Its own ceiling.
     pub budget: Budget,
-    /// Effective permissions.
+    /// Effective permissions; what a leaf may write is what it says that it writes.
     pub permissions: Permissions,
     /// The role that does it (leaves; inherited from enclosing nodes).
     pub role: Option<String>,
@@ -286,7 +287,8 @@ pub struct Node {
     pub retry: Retry,
     /// The type of its value.
     pub ty: Type,
-    /// Whether something below it (or it) writes into the tree of its enclosing branch.
+    /// Whether it, or something below it, writes into the tree of its enclosing branch; for a branch, whether
+    /// something below it writes into its own tree.
     pub writes_tree: bool,
     /// For a leaf or branch that does not work in the tree of its enclosing branch: where its tree begins.
     pub tree: Option<TreeRef>,

@@ -12,6 +12,7 @@ pub fn definition_schema() -> String {
     for shape in [
         &fields::BUDGET,
         &fields::PERMISSIONS,
+        &fields::OUTERMOST,
         &fields::RETRY,
         &fields::OBJECTIVE,
         &fields::JUDGE,
@@ -128,7 +129,10 @@ fn schema_of(ty: &FieldType) -> Value {
             Value::map([("type", Value::from("number")), ("minimum", Value::Int(1)), ("maximum", Value::Int(100))])
         }
         FieldType::Duration { .. } => reference("form_duration"),
-        FieldType::Usd => Value::map([("type", Value::from("number")), ("exclusiveMinimum", Value::Int(0))]),
+        FieldType::Usd => any_of(vec![
+            Value::map([("type", Value::from("number")), ("exclusiveMinimum", Value::Int(0))]),
+            pattern("^[0-9]+(\\.[0-9]{1,6})?$"),
+        ]),
         FieldType::Choice(words) => {
             Value::map([("enum", Value::List(words.iter().map(|word| Value::from(*word)).collect()))])
         }

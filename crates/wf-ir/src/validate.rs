@@ -13,7 +13,6 @@ mod order;
 mod permits;
 mod report;
 mod scope;
-mod template;
 mod text;
 mod trees;
 mod twins;

@@ -7,12 +7,13 @@ use wf_ir::Value;
 use wf_ir::node::{Agent, Node};
 use wf_ir::types::check_schema;
 use wf_kernel::effect::{LeafRequest, TreeUse};
-use wf_kernel::record::{Failure, Prepared, Success};
+use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Outcome, Usage};
 
+use super::failed::{Failed, defect, failure};
 use super::prepare::{prompt_of, question};
 use super::trace::Trace;
-use super::{LocalEffects, failure, keep, success};
+use super::{LocalEffects, keep, success};
 use crate::contract::Ctx;
 use crate::mock::{Answered, Edit, Reply, apply};
 
@@ -31,9 +32,9 @@ impl LocalEffects {
         prepared: &Prepared,
         schema: Option<&Value>,
         ctx: &Ctx,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failed> {
         match self.reply(node, leaf, prepared, schema, ctx).await? {
-            Ok(answered) if !answered.edits.is_empty() => Err(used(read_only(), answered.usage)),
+            Ok(answered) if !answered.edits.is_empty() => Err(read_only().after(answered.usage)),
             Ok(answered) => Ok(Outcome::Succeeded(Box::new(typed(answered, schema, ctx).await?))),
             Err(outcome) => Ok(outcome),
         }
@@ -46,7 +47,7 @@ impl LocalEffects {
         prepared: &Prepared,
         agent: &Agent,
         ctx: &Ctx,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failed> {
         // Only an agent that may write works in a tree of its own; what others read is in their prompt.
         let (dir, rescued) = match &leaf.tree {
             TreeUse::Branch { branch, begin, .. } if !agent.writes.is_empty() => {
@@ -58,7 +59,7 @@ impl LocalEffects {
         let outcome = self.work(node, leaf, prepared, agent, dir, ctx).await;
         match outcome {
             Ok(Outcome::Succeeded(success)) => Ok(Outcome::Succeeded(Box::new(Success { rescued, ..*success }))),
-            Err(failure) => Err(Failure { rescued, ..failure }),
+            Err(failed) => Err(failed.rescued(rescued)),
             Ok(other) => Ok(other),
         }
     }
@@ -71,7 +72,7 @@ impl LocalEffects {
         agent: &Agent,
         dir: Option<PathBuf>,
         ctx: &Ctx,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failed> {
         let schema = agent.output.as_ref();
         let mut answered = match self.reply(node, leaf, prepared, schema, ctx).await? {
             Ok(answered) => answered,
@@ -80,15 +81,15 @@ impl LocalEffects {
         let usage = answered.usage;
         let edits = std::mem::take(&mut answered.edits);
         if !edits.is_empty() {
-            let Some(dir) = dir.clone() else { return Err(used(read_only(), usage)) };
+            let Some(dir) = dir.clone() else { return Err(read_only().after(usage)) };
             let trace = Trace::new(ctx, &leaf.path);
             edits.iter().for_each(|edit| trace.line("edit", &format!("{} {}", edit.change.name(), edit.path)));
-            make(dir, edits).await.map_err(|failure| used(failure, usage))?;
+            make(dir, edits).await.map_err(|failed| failed.after(usage))?;
         }
         let mut success = typed(answered, schema, ctx).await?;
         if let Some(dir) = dir {
             let artifacts = keep::artifacts(&dir, &agent.artifacts, ctx).await;
-            success.artifacts = artifacts.map_err(|failure| used(failure, usage))?;
+            success.artifacts = artifacts.map_err(|failed| failed.after(usage))?;
         }
         Ok(Outcome::Succeeded(Box::new(success)))
     }
@@ -101,7 +102,7 @@ impl LocalEffects {
         prepared: &Prepared,
         schema: Option<&Value>,
         ctx: &Ctx,
-    ) -> Result<Result<Answered, Outcome>, Failure> {
+    ) -> Result<Result<Answered, Outcome>, Failed> {
         let request = keep::load(&prepared.request, ctx).await?;
         let prompt = prompt_of(&request);
         let reply = self.mock.answer(&question(ctx, node, leaf, schema, &prompt), &self.templates);
@@ -113,10 +114,12 @@ impl LocalEffects {
                 return Ok(Err(Outcome::Throttled { retry_after_ms, usage }));
             }
         };
-        match self.pace(node, leaf, latency, say, ctx).await {
-            Waited::Over => {}
-            Waited::Cancelled => return Ok(Err(Outcome::Cancelled { usage })),
-            Waited::TimedOut => return Ok(Err(Outcome::TimedOut { usage })),
+        if self.is_paced || !say.is_empty() {
+            match Box::pin(self.pace(node, leaf, latency, say, ctx)).await {
+                Waited::Over => {}
+                Waited::Cancelled => return Ok(Err(Outcome::Cancelled { usage })),
+                Waited::TimedOut => return Ok(Err(Outcome::TimedOut { usage })),
+            }
         }
         match reply {
             Reply::Answer(answer) => {
@@ -127,17 +130,14 @@ impl LocalEffects {
                 Ok(Ok(*answer))
             }
             Reply::Failed { code, message, retryable, usage, .. } => {
-                Err(Failure { retryable, usage, ..failure(&code, message) })
+                Err(failure(&code, message).retryable(retryable).after(usage))
             }
-            Reply::Throttled { .. } => Err(failure("engine", "a throttled question was answered")),
+            Reply::Throttled { .. } => Err(defect("a throttled question was answered")),
         }
     }
 
     /// Says what the provider says meanwhile. Where it paces itself, that takes as long as it takes.
     async fn pace(&self, node: &Node, leaf: &LeafRequest, latency: Duration, say: &[String], ctx: &Ctx) -> Waited {
-        if say.is_empty() && !self.is_paced {
-            return Waited::Over;
-        }
         let trace = Trace::new(ctx, &leaf.path);
         if !self.is_paced {
             say.iter().for_each(|line| trace.line("say", line));
@@ -164,28 +164,25 @@ impl LocalEffects {
 }
 
 /// An answer as a success, if it fits the schema.
-async fn typed(answered: Answered, schema: Option<&Value>, ctx: &Ctx) -> Result<Success, Failure> {
-    let Answered { value, usage, .. } = answered;
-    // Without a schema the answer is text.
+async fn typed(answered: Answered, schema: Option<&Value>, ctx: &Ctx) -> Result<Success, Failed> {
+    let Answered { value, usage, is_generated, .. } = answered;
+    // Without a schema the answer is text. What the mock made by itself it has checked.
     let fits = match schema {
+        _ if is_generated => Ok(()),
         Some(schema) => check_schema(schema, &value),
         None if value.as_str().is_some() => Ok(()),
         None => Err("the answer must be text, because the node has no output schema".to_owned()),
     };
-    fits.map_err(|reasons| Failure { retryable: true, usage, ..failure("output_invalid", reasons) })?;
-    let value = keep::value(value.into(), ctx).await.map_err(|failure| used(failure, usage))?;
+    fits.map_err(|reasons| failure("output_invalid", reasons).retryable(true).after(usage))?;
+    let value = keep::value(value.into(), ctx).await.map_err(|failed| failed.after(usage))?;
     Ok(success(value, usage))
 }
 
-async fn make(dir: PathBuf, edits: Vec<Edit>) -> Result<(), Failure> {
+async fn make(dir: PathBuf, edits: Vec<Edit>) -> Result<(), Failed> {
     let made = tokio::task::spawn_blocking(move || apply(&dir, &edits)).await;
-    made.map_err(|error| failure("engine", error.to_string()))?.map_err(|error| failure("edit", error.to_string()))
+    made.map_err(defect)?.map_err(|error| failure("edit", error.to_string()))
 }
 
-fn read_only() -> Failure {
+fn read_only() -> Failed {
     failure("read_only", "the answer edits files, but the node may not write: it needs `writes`, in a branch")
-}
-
-fn used(failure: Failure, usage: Usage) -> Failure {
-    Failure { usage, ..failure }
 }

@@ -10,15 +10,16 @@ use grep_matcher::Matcher;
 use wf_ir::node::{Command, Node, Test};
 use wf_ir::{Digest, Glob, Value};
 use wf_kernel::effect::{LeafRequest, TreeUse};
-use wf_kernel::record::{Failure, Prepared, Success};
+use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Outcome, Usage};
 
+use super::failed::{Failed, failure};
 use super::prepare::map;
 use super::trace::Trace;
-use super::{LocalEffects, failure, keep, success};
+use super::{LocalEffects, keep, success};
 use crate::contract::Ctx;
 use crate::git::SnapshotDir;
-use crate::process::{Bounds, Captured, End, Finished, Spec, run};
+use crate::process::{Bounds, Captured, End, Finished, Spec, Stream, run};
 
 /// How long a command or test may take when it does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
@@ -61,7 +62,7 @@ impl LocalEffects {
         prepared: &Prepared,
         command: &Command,
         ctx: &Ctx,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failed> {
         let job = Job {
             cwd: &command.cwd,
             env: &command.env,
@@ -86,13 +87,10 @@ impl LocalEffects {
             return Ok(Outcome::Succeeded(Box::new(success)));
         }
         let argv0 = program(&*keep::load(&prepared.request, ctx).await?);
-        Err(Failure {
-            retryable: true,
-            evidence: Some(value),
-            artifacts: ran.artifacts,
-            rescued,
-            ..failure("exit", format!("{argv0:?} ended with exit code {exit_code}"))
-        })
+        Err(failure("exit", format!("{argv0:?} ended with exit code {exit_code}"))
+            .retryable(true)
+            .showing(value, ran.artifacts)
+            .rescued(rescued))
     }
 
     pub(super) async fn test(
@@ -102,7 +100,7 @@ impl LocalEffects {
         prepared: &Prepared,
         test: &Test,
         ctx: &Ctx,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failed> {
         let job = Job { cwd: &test.cwd, env: &test.env, expect: test.expect.as_deref(), artifacts: &[], keeps: false };
         let (ran, rescued) = self.job(node, leaf, prepared, &job, ctx).await?;
         let exit_code = match ended(ran.end) {
@@ -127,7 +125,7 @@ impl LocalEffects {
         prepared: &Prepared,
         job: &Job<'_>,
         ctx: &Ctx,
-    ) -> Result<(Ran, Option<String>), Failure> {
+    ) -> Result<(Ran, Option<String>), Failed> {
         let request = keep::load(&prepared.request, ctx).await?;
         let argv: Vec<String> =
             request.get("argv").as_list().unwrap_or(&[]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
@@ -136,16 +134,17 @@ impl LocalEffects {
         let ran = self.run_in(&place.dir, argv, node, leaf, job, ctx).await;
         if let (TreeUse::Branch { branch, begin, .. }, false) = (&leaf.tree, job.keeps) {
             // Also after a failure: the next leaf begins where this one did.
-            self.trees()?.discard(branch, begin).await?;
+            let dropped = self.trees()?.discard(branch, begin).await;
+            dropped.map_err(|error| Failed::from(error).rescued(place.rescued.clone()))?;
         }
-        drop(place.copy);
+        remove(place.copy).await;
         match ran {
             Ok(ran) => Ok((ran, place.rescued)),
-            Err(failure) => Err(Failure { rescued: place.rescued, ..failure }),
+            Err(failed) => Err(failed.rescued(place.rescued)),
         }
     }
 
-    async fn workplace(&self, leaf: &LeafRequest, keeps: bool) -> Result<Place, Failure> {
+    async fn workplace(&self, leaf: &LeafRequest, keeps: bool) -> Result<Place, Failed> {
         match &leaf.tree {
             TreeUse::None => Err(failure("no_repository", "there is no tree to run in")),
             TreeUse::Branch { branch, begin, .. } => {
@@ -170,11 +169,10 @@ impl LocalEffects {
         leaf: &LeafRequest,
         job: &Job<'_>,
         ctx: &Ctx,
-    ) -> Result<Ran, Failure> {
+    ) -> Result<Ran, Failed> {
         let home = tempfile::Builder::new().prefix("home-").tempdir_in(&self.scratch_dir);
-        let home = home.map_err(|error| Failure {
-            retryable: true,
-            ..failure("spawn", format!("no directory for the command's temporary files: {error}"))
+        let home = home.map_err(|error| {
+            failure("spawn", format!("no directory for the command's temporary files: {error}")).retryable(true)
         })?;
         let spec = Spec {
             argv,
@@ -184,10 +182,11 @@ impl LocalEffects {
             bounds: Bounds::with_timeout(node.timeout_ms.map_or(TIMEOUT_DEFAULT, Duration::from_millis)),
         };
         let trace = Trace::new(ctx, &leaf.path);
-        let lines = |stream: crate::process::Stream, line: &str| trace.line(stream.as_str(), line);
-        let finished = run(&spec, &ctx.cancel, &lines)
-            .await
-            .map_err(|error| Failure { retryable: error.is_retryable(), ..failure(error.code(), error.to_string()) })?;
+        let lines = |stream: Stream, line: &str| trace.line(stream.as_str(), line);
+        let finished = run(&spec, &ctx.cancel, &lines).await;
+        remove(home).await;
+        let finished =
+            finished.map_err(|error| failure(error.code(), error.to_string()).retryable(error.is_retryable()))?;
         let shows = match job.expect {
             Some(pattern) => shows(pattern, &finished)?,
             None => true,
@@ -216,6 +215,12 @@ impl LocalEffects {
     }
 }
 
+/// Removes a directory that goes with its owner, which may take a while.
+async fn remove<T: Send + 'static>(directory: T) {
+    // Without it, it is gone all the same; only its thread could not be had.
+    let _ = tokio::task::spawn_blocking(move || drop(directory)).await;
+}
+
 /// The exit code; an outcome where it was us who ended it.
 fn ended(end: End) -> Result<i32, Outcome> {
     let usage = Usage::default();
@@ -232,7 +237,7 @@ fn program(request: &Value) -> String {
 }
 
 /// A directory of the tree.
-fn directory(root: &Path, cwd: &str) -> Result<PathBuf, Failure> {
+fn directory(root: &Path, cwd: &str) -> Result<PathBuf, Failed> {
     let missing = |reason: &str| failure("cwd_missing", format!("{cwd:?}: {reason}"));
     if Path::new(cwd).is_absolute() {
         return Err(missing("it must be relative to the tree"));
@@ -249,7 +254,7 @@ fn directory(root: &Path, cwd: &str) -> Result<PathBuf, Failure> {
 }
 
 /// Whether the output shows what is expected: in what is kept, or at the end.
-fn shows(pattern: &str, finished: &Finished) -> Result<bool, Failure> {
+fn shows(pattern: &str, finished: &Finished) -> Result<bool, Failed> {
     let matcher = crate::search::compile(pattern).map_err(|error| failure("pattern", error.to_string()))?;
     let is_shown = |captured: &Captured| {
         let is_match = |bytes: &[u8]| matcher.is_match(bytes).unwrap_or(false);

@@ -10,10 +10,9 @@ use ignore::WalkBuilder;
 use rustix::fs::OFlags;
 use wf_ir::{Digest, Glob, Value};
 use wf_kernel::ValueRef;
-use wf_kernel::record::Failure;
 use wf_store::BlobError;
 
-use super::failure;
+use super::failed::{Failed, defect, failure};
 use crate::contract::Ctx;
 
 /// Most files kept of one leaf.
@@ -24,7 +23,7 @@ pub(super) const ARTIFACT_BYTES_MAX: u64 = 8 << 20;
 const ENTRIES_MAX: usize = 500_000;
 
 /// A reference to `value`; its text is stored first where it is too large to be inline.
-pub(super) async fn value(value: Arc<Value>, ctx: &Ctx) -> Result<ValueRef, Failure> {
+pub(super) async fn value(value: Arc<Value>, ctx: &Ctx) -> Result<ValueRef, Failed> {
     let (reference, text) = ValueRef::of(value);
     if let Some(text) = text {
         blob(text.into_bytes(), ctx).await?;
@@ -33,12 +32,12 @@ pub(super) async fn value(value: Arc<Value>, ctx: &Ctx) -> Result<ValueRef, Fail
 }
 
 /// Stores bytes.
-pub(super) async fn blob(bytes: Vec<u8>, ctx: &Ctx) -> Result<Digest, Failure> {
+pub(super) async fn blob(bytes: Vec<u8>, ctx: &Ctx) -> Result<Digest, Failed> {
     ctx.blobs.put(bytes.into()).await.map_err(not_stored)
 }
 
 /// The value behind a reference.
-pub(super) async fn load(reference: &ValueRef, ctx: &Ctx) -> Result<Arc<Value>, Failure> {
+pub(super) async fn load(reference: &ValueRef, ctx: &Ctx) -> Result<Arc<Value>, Failed> {
     match reference {
         ValueRef::Inline(value) => Ok(Arc::clone(value)),
         ValueRef::Stored { digest, .. } => {
@@ -50,21 +49,21 @@ pub(super) async fn load(reference: &ValueRef, ctx: &Ctx) -> Result<Arc<Value>, 
     }
 }
 
-fn not_stored(error: BlobError) -> Failure {
+fn not_stored(error: BlobError) -> Failed {
     let retryable = matches!(error, BlobError::Unavailable(_));
-    Failure { retryable, ..failure("store", error.to_string()) }
+    failure("store", error.to_string()).retryable(retryable)
 }
 
 /// Stores the files of a tree that match `globs`, each under `files/` and its path. What is no regular file, or too
 /// large, or too much, is left out.
-pub(super) async fn artifacts(dir: &Path, globs: &[Glob], ctx: &Ctx) -> Result<BTreeMap<String, Digest>, Failure> {
+pub(super) async fn artifacts(dir: &Path, globs: &[Glob], ctx: &Ctx) -> Result<BTreeMap<String, Digest>, Failed> {
     let mut kept = BTreeMap::new();
     if globs.is_empty() {
         return Ok(kept);
     }
     let (dir, globs) = (dir.to_owned(), globs.to_vec());
     let found = tokio::task::spawn_blocking(move || matching(&dir, &globs)).await;
-    for (path, bytes) in found.map_err(|error| failure("engine", error.to_string()))? {
+    for (path, bytes) in found.map_err(defect)? {
         kept.insert(format!("files/{path}"), blob(bytes, ctx).await?);
     }
     Ok(kept)

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use wf_ir::node::{Approve, Command, Kind, Node, Search, Template, Test};
 use wf_ir::{Glob, Value};
 use wf_kernel::effect::{LeafRequest, TreeUse};
-use wf_kernel::record::{Failure, Prepared};
+use wf_kernel::record::Prepared;
 use wf_kernel::{Amount, Usage};
 
-use super::{LocalEffects, failure, keep, role_name};
+use super::failed::{Failed, failure, unsupported};
+use super::{LocalEffects, keep, role_name};
 use crate::contract::Ctx;
 use crate::mock::Question;
 use crate::template::Scope;
@@ -31,7 +32,7 @@ fn texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Value {
 }
 
 impl LocalEffects {
-    pub(super) async fn prepare(&self, node: &Node, leaf: &LeafRequest, ctx: &Ctx) -> Result<Prepared, Failure> {
+    pub(super) async fn prepare(&self, node: &Node, leaf: &LeafRequest, ctx: &Ctx) -> Result<Prepared, Failed> {
         let mut role = Arc::new(Value::Null);
         let mut estimate = Amount::default();
         let request = match &node.kind {
@@ -49,12 +50,12 @@ impl LocalEffects {
                 estimate = most;
                 request
             }
-            Kind::Command(command) => self.command_request(node, leaf, command).await?,
-            Kind::Test(test) => self.test_request(node, leaf, test).await?,
-            Kind::Search(search) => self.search_request(node, leaf, search).await?,
-            Kind::Approve(approve) => self.gate_request(node, leaf, approve).await?,
+            Kind::Command(command) => Box::pin(self.command_request(node, leaf, command)).await?,
+            Kind::Test(test) => Box::pin(self.test_request(node, leaf, test)).await?,
+            Kind::Search(search) => Box::pin(self.search_request(node, leaf, search)).await?,
+            Kind::Approve(approve) => Box::pin(self.gate_request(node, leaf, approve)).await?,
             Kind::Wait(_) => Value::Null,
-            kind => return Err(super::unsupported(kind)),
+            kind => return Err(unsupported(kind)),
         };
         let tree = self.tree_id(&leaf.tree).await?;
         let request = keep::value(Arc::new(request), ctx).await?;
@@ -82,7 +83,7 @@ impl LocalEffects {
         (request_of(vec![message(prompt), message(feedback)], schema), estimate)
     }
 
-    async fn command_request(&self, node: &Node, leaf: &LeafRequest, command: &Command) -> Result<Value, Failure> {
+    async fn command_request(&self, node: &Node, leaf: &LeafRequest, command: &Command) -> Result<Value, Failed> {
         let argv = self.argv(node, leaf, &command.argv).await?;
         self.check_allowed(node, &argv)?;
         let ok_exit = command.ok_exit.iter().map(|code| Value::Int(i64::from(*code))).collect();
@@ -95,7 +96,7 @@ impl LocalEffects {
         ]))
     }
 
-    async fn test_request(&self, node: &Node, leaf: &LeafRequest, test: &Test) -> Result<Value, Failure> {
+    async fn test_request(&self, node: &Node, leaf: &LeafRequest, test: &Test) -> Result<Value, Failed> {
         let argv = self.argv(node, leaf, &test.argv).await?;
         self.check_allowed(node, &argv)?;
         Ok(map([
@@ -106,7 +107,7 @@ impl LocalEffects {
         ]))
     }
 
-    async fn search_request(&self, node: &Node, leaf: &LeafRequest, search: &Search) -> Result<Value, Failure> {
+    async fn search_request(&self, node: &Node, leaf: &LeafRequest, search: &Search) -> Result<Value, Failed> {
         let pattern = self.render(node, &search.pattern, leaf).await?;
         crate::search::compile(&pattern).map_err(|error| failure("pattern", error.to_string()))?;
         Ok(map([
@@ -116,13 +117,13 @@ impl LocalEffects {
         ]))
     }
 
-    async fn gate_request(&self, node: &Node, leaf: &LeafRequest, approve: &Approve) -> Result<Value, Failure> {
+    async fn gate_request(&self, node: &Node, leaf: &LeafRequest, approve: &Approve) -> Result<Value, Failed> {
         let prompt = self.render(node, &approve.prompt, leaf).await?;
         let shows = leaf.context.get("shows").map_or(Value::Null, |shows| (**shows).clone());
         Ok(map([("prompt", Value::Str(prompt)), ("shows", shows)]))
     }
 
-    async fn argv(&self, node: &Node, leaf: &LeafRequest, argv: &[Template]) -> Result<Vec<String>, Failure> {
+    async fn argv(&self, node: &Node, leaf: &LeafRequest, argv: &[Template]) -> Result<Vec<String>, Failed> {
         if argv.len() > ARGS_MAX {
             return Err(failure("argv", format!("{} arguments, at most {ARGS_MAX} are allowed", argv.len())));
         }
@@ -134,7 +135,7 @@ impl LocalEffects {
     }
 
     /// Whether a command may be run at all.
-    pub(super) fn check_allowed(&self, node: &Node, argv: &[String]) -> Result<(), Failure> {
+    pub(super) fn check_allowed(&self, node: &Node, argv: &[String]) -> Result<(), Failed> {
         if !self.is_trusted {
             let message = "commands of this repository's workflows run only when it is trusted";
             return Err(failure("untrusted", message));
@@ -149,17 +150,17 @@ impl LocalEffects {
     }
 
     /// Renders a template of a leaf. Its values come from the kernel; what it reads of the tree is looked up here.
-    async fn render(&self, node: &Node, template: &Template, leaf: &LeafRequest) -> Result<String, Failure> {
+    async fn render(&self, node: &Node, template: &Template, leaf: &LeafRequest) -> Result<String, Failed> {
         let mut scope = Scope::new(Arc::clone(&leaf.context));
         if template.names.contains("tree") {
-            scope = scope.with("tree", Arc::new(self.tree_facts(&leaf.tree).await?));
+            scope = scope.with("tree", Arc::new(Box::pin(self.tree_facts(&leaf.tree)).await?));
         }
         let rendered = self.templates.render(&template.source, scope);
         rendered.map_err(|error| failure("template", format!("the template of `{}`: {error}", node.path)))
     }
 
     /// `tree`: what a leaf can say of where it works.
-    async fn tree_facts(&self, tree: &TreeUse) -> Result<Value, Failure> {
+    async fn tree_facts(&self, tree: &TreeUse) -> Result<Value, Failed> {
         let (commit, base) = match tree {
             TreeUse::None => return Err(failure("template", "the leaf works in no tree")),
             TreeUse::Branch { begin, base, .. } => (begin, base),

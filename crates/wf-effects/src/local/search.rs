@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use wf_ir::node::Search;
 use wf_kernel::effect::{LeafRequest, TreeUse};
-use wf_kernel::record::{Failure, Prepared, Success};
+use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Outcome, Usage};
 
-use super::{LocalEffects, failure, keep, success};
+use super::failed::{Failed, defect, failure};
+use super::{LocalEffects, keep, success};
 use crate::contract::Ctx;
 use crate::git::SnapshotDir;
 use crate::search::{SearchError, search};
@@ -28,7 +29,7 @@ impl LocalEffects {
         prepared: &Prepared,
         node: &Search,
         ctx: &Ctx,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failed> {
         let request = keep::load(&prepared.request, ctx).await?;
         let pattern = request.get("pattern").as_str().unwrap_or_default().to_owned();
         let place = self.place(leaf).await?;
@@ -39,7 +40,7 @@ impl LocalEffects {
                 crate::search::Search { root: Path::new(&dir), pattern: &pattern, reads: &reads, matches_max };
             search(&request, &cancel)
         });
-        match found.await.map_err(|error| failure("engine", error.to_string()))? {
+        match found.await.map_err(defect)? {
             Ok(value) => {
                 let value = keep::value(Arc::new(value), ctx).await?;
                 let success = Success { rescued: place.rescued, ..success(value, Usage::default()) };
@@ -51,7 +52,7 @@ impl LocalEffects {
         }
     }
 
-    async fn place(&self, leaf: &LeafRequest) -> Result<Place, Failure> {
+    async fn place(&self, leaf: &LeafRequest) -> Result<Place, Failed> {
         match &leaf.tree {
             TreeUse::None => Err(failure("no_repository", "there is no tree to search")),
             TreeUse::Branch { branch, begin, .. } => {

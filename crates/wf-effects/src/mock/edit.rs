@@ -14,6 +14,9 @@ pub const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Longest path, in bytes.
 const PATH_BYTES_MAX: usize = 1 << 10;
 
+/// How much of a path or text a message shows, in characters.
+const SHOWN_CHARS: usize = 60;
+
 /// One change of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
@@ -57,7 +60,7 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path:?}: {reason}")]
 pub struct EditError {
-    /// The file.
+    /// The file; of a long path, the beginning.
     pub path: String,
     /// Why.
     pub reason: String,
@@ -69,7 +72,7 @@ pub struct EditError {
 /// When an edit leaves the tree, touches `.git`, or does not apply.
 pub fn apply(root: &Path, edits: &[Edit]) -> Result<(), EditError> {
     edits.iter().try_for_each(|edit| {
-        let failed = |reason: String| EditError { path: edit.path.clone(), reason };
+        let failed = |reason: String| EditError { path: edit.path.chars().take(SHOWN_CHARS).collect(), reason };
         let names = names(&edit.path).map_err(|reason| failed(reason.to_owned()))?;
         make(root, &names, &edit.change).map_err(failed)
     })
@@ -201,7 +204,6 @@ fn bounded(bytes: u64) -> Result<(), String> {
 
 /// The beginning of a text, for a message.
 fn shown(text: &str) -> String {
-    const SHOWN_CHARS: usize = 60;
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),

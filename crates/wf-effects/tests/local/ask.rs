@@ -57,14 +57,30 @@ fn a_request_holds_everything_that_decides_the_answer() {
 
 #[test]
 fn values_are_not_expanded_and_names_must_be_there() {
-    check_prepare(r#"{"prompt":"{{ who }}","vars":{"who":"''"}}"#, r#"{"who":"{{ inputs }}{% raw %}"}"#, expect![[r#"
+    check_prepare(
+        r#"{"prompt":"{{ who }}","vars":{"who":"''"}}"#,
+        r#"{"who":"{{ inputs }}{% raw %}"}"#,
+        expect![[r#"
         {"model":"mock","provider":"mock","role":"default","rules":null,"seed":"7"}
         {"messages":[{"content":"{{ inputs }}{% raw %}","role":"user"}],"output":null}
-        tokens 4102 cost 12294"#]]);
-    check_prepare(r#"{"prompt":"{{ who }}","vars":{"who":"''"}}"#, "{}", expect!["template: the template of `q`: line 1: `who` is undefined"]);
-    check_prepare(r#"{"prompt":"{{ who.name }}","vars":{"who":"''"}}"#, r#"{"who":{"age":3}}"#, expect!["template: the template of `q`: line 1: `who.name` is undefined"]);
+        tokens 4102 cost 12294"#]],
+    );
+    check_prepare(
+        r#"{"prompt":"{{ who }}","vars":{"who":"''"}}"#,
+        "{}",
+        expect!["template: the template of `q`: line 1: `who` is undefined"],
+    );
+    check_prepare(
+        r#"{"prompt":"{{ who.name }}","vars":{"who":"''"}}"#,
+        r#"{"who":{"age":3}}"#,
+        expect!["template: the template of `q`: line 1: `who.name` is undefined"],
+    );
     let bomb = "{% for a in range(99999) %}".repeat(4) + "{{ a }}" + &"{% endfor %}".repeat(4);
-    check_prepare(&format!(r#"{{"prompt":"{bomb}"}}"#), "{}", expect!["template: the template of `q`: line 1: the template is too much work"]);
+    check_prepare(
+        &format!(r#"{{"prompt":"{bomb}"}}"#),
+        "{}",
+        expect!["template: the template of `q`: line 1: the template is too much work"],
+    );
 }
 
 #[test]
@@ -98,11 +114,23 @@ fn roles_carry_what_the_workflow_asks_of_them() {
 fn answers_are_checked_against_the_schema() {
     let ask = r#"{"prompt":"x","output":{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}}"#;
     check_answer("[[rule]]\njson = { n = 3 }", ask, expect![[r#"{"n":3} for 7 µ$"#]]);
-    check_answer("[[rule]]\njson = { n = '3' }", ask, expect![[r#"output_invalid (retryable): at /n: "3" is not of type "integer" for 10 µ$"#]]);
+    check_answer(
+        "[[rule]]\njson = { n = '3' }",
+        ask,
+        expect![[r#"output_invalid (retryable): at /n: "3" is not of type "integer" for 10 µ$"#]],
+    );
     check_answer("[[rule]]\ntext = '{\"n\": 4}'", ask, expect![[r#"{"n":4} for 7 µ$"#]]);
-    check_answer("[[rule]]\ntext = 'four'", ask, expect![[r#"output_invalid (retryable): "four" is not of type "object" for 4 µ$"#]]);
+    check_answer(
+        "[[rule]]\ntext = 'four'",
+        ask,
+        expect![[r#"output_invalid (retryable): "four" is not of type "object" for 4 µ$"#]],
+    );
     check_answer("", ask, expect![[r#"{"n":61} for 7 µ$"#]]);
-    check_answer("[[rule]]\njson = { n = 3 }", r#"{"prompt":"x"}"#, expect!["output_invalid (retryable): the answer must be text, because the node has no output schema for 7 µ$"]);
+    check_answer(
+        "[[rule]]\njson = { n = 3 }",
+        r#"{"prompt":"x"}"#,
+        expect!["output_invalid (retryable): the answer must be text, because the node has no output schema for 7 µ$"],
+    );
     check_answer("[[rule]]\ntext = 'plain'", r#"{"prompt":"x"}"#, expect![[r#""plain" for 7 µ$"#]]);
 }
 
@@ -110,9 +138,19 @@ fn answers_are_checked_against_the_schema() {
 fn failures_and_throttling_come_back_as_data() {
     let ask = r#"{"prompt":"x"}"#;
     check_answer("[[rule]]\nerror = { code = 'provider', message = 'no' }", ask, expect!["provider: no for 1 µ$"]);
-    check_answer("[[rule]]\nerror = { code = 'provider', message = 'no', retryable = true }", ask, expect!["provider (retryable): no for 1 µ$"]);
+    check_answer(
+        "[[rule]]\nerror = { code = 'provider', message = 'no', retryable = true }",
+        ask,
+        expect!["provider (retryable): no for 1 µ$"],
+    );
     check_answer("[[rule]]\nthrottle = { times = 1, retry_after_ms = 9 }", ask, expect!["throttled for 9 ms"]);
-    check_answer("[[rule]]\nedits = [{ path = 'a', write = '' }]", ask, expect!["read_only: the answer edits files, but the node may not write: it needs `writes`, in a branch for 22 µ$"]);
+    check_answer(
+        "[[rule]]\nedits = [{ path = 'a', write = '' }]",
+        ask,
+        expect![
+            "read_only: the answer edits files, but the node may not write: it needs `writes`, in a branch for 22 µ$"
+        ],
+    );
 }
 
 #[test]
@@ -121,7 +159,10 @@ fn an_agent_without_a_tree_may_not_edit() {
         let rules = "[[rule]]\nmatch = { attempt = 1 }\nedits = [{ path = 'a', write = '' }]\n[[rule]]\ntext = 'seen'";
         let world = world(rules, r#"{"prompt":"x"}"#);
         let leaf = world.leaf("look", "{}");
-        expect!["read_only: the answer edits files, but the node may not write: it needs `writes`, in a branch for 27 µ$"].assert_eq(&show(&world, &world.perform(&leaf).await).await);
+        expect![
+            "read_only: the answer edits files, but the node may not write: it needs `writes`, in a branch for 27 µ$"
+        ]
+        .assert_eq(&show(&world, &world.perform(&leaf).await).await);
         let leaf = LeafRequest { attempt: 2, ..leaf };
         expect![[r#""seen" for 6 µ$"#]].assert_eq(&show(&world, &world.perform(&leaf).await).await);
     });
@@ -160,18 +201,18 @@ fn what_is_cancelled_answers_at_once() {
 #[test]
 fn pacing_takes_time_and_streams() {
     block(async {
-        let rules = "[[rule]]\nmatch = { attempt = 1 }\nlatency_ms = 3\nsay = ['one', 'two']\ntext = 'three'\n\
+        let rules = "[[rule]]\nmatch = { node = 'q' }\nlatency_ms = 3\nsay = ['one', 'two']\ntext = 'three'\n\
                      [[rule]]\nlatency_ms = 86400000";
         let means = Means { rules, is_paced: true, ..Means::default() };
-        let ask = node("ask", "q", r#"{"prompt":"x","timeout":"50ms"}"#, vec![]);
-        let world = World::new(means, vec![ask]);
-        let leaf = world.leaf("q", "{}");
-        succeeded(world.perform(&leaf).await);
+        let slow = node("ask", "slow", r#"{"prompt":"x","timeout":"50ms"}"#, vec![]);
+        let world = World::new(means, vec![node("ask", "q", r#"{"prompt":"x"}"#, vec![]), slow]);
+        succeeded(world.perform(&world.leaf("q", "{}")).await);
         expect![[r#"
             {"stream":"say","text":"one"}
             {"stream":"say","text":"two"}
-            {"stream":"answer","text":"three"}"#]].assert_eq(&world.trace("q").await);
-        let outcome = world.perform(&LeafRequest { attempt: 2, ..leaf }).await;
+            {"stream":"answer","text":"three"}"#]]
+        .assert_eq(&world.trace("q").await);
+        let outcome = world.perform(&world.leaf("slow", "{}")).await;
         assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
     });
 }

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use wf_kernel::{Outcome, ValueRef};
 
-use crate::setup::{Means, World, block, failed, names, node, show, succeeded};
+use crate::setup::{Means, World, block, names, node, show, succeeded};
 
 const FILES: [(&str, &str); 4] = [
     ("src/a.rs", "fn a() {} // todo\n"),
@@ -35,22 +35,58 @@ fn check(kind: &str, fields: &str, expect: Expect) {
 
 #[test]
 fn a_command_succeeds_or_fails_by_its_exit_code() {
-    check("command", &format!("{{{}}}", sh("cat src/b.rs; echo oh >&2; touch left")), expect![[r#"{"exit_code":0,"stderr":"oh\n","stdout":"fn b() {}\n"}"#]]);
-    check("command", &format!("{{{}}}", sh("echo no; exit 3")), expect![[r#"
+    check(
+        "command",
+        &format!("{{{}}}", sh("cat src/b.rs; echo oh >&2; touch left")),
+        expect![[r#"{"exit_code":0,"stderr":"oh\n","stdout":"fn b() {}\n"}"#]],
+    );
+    check(
+        "command",
+        &format!("{{{}}}", sh("echo no; exit 3")),
+        expect![[r#"
         exit (retryable): "sh" ended with exit code 3
-        {"exit_code":3,"stderr":"","stdout":"no\n"}"#]]);
-    check("command", &format!(r#"{{{},"ok_exit":[3]}}"#, sh("exit 3")), expect![[r#"{"exit_code":3,"stderr":"","stdout":""}"#]]);
-    check("command", r#"{"argv":["no-such-program"]}"#, expect![[r#"program_missing: program "no-such-program" was not found"#]]);
+        {"exit_code":3,"stderr":"","stdout":"no\n"}"#]],
+    );
+    check(
+        "command",
+        &format!(r#"{{{},"ok_exit":[3]}}"#, sh("exit 3")),
+        expect![[r#"{"exit_code":3,"stderr":"","stdout":""}"#]],
+    );
+    check(
+        "command",
+        r#"{"argv":["no-such-program"]}"#,
+        expect![[r#"program_missing: program "no-such-program" was not found"#]],
+    );
     check("command", r#"{"argv":["./run.sh"]}"#, expect![[r#"not_executable: "./run.sh" is not an executable file"#]]);
 }
 
 #[test]
 fn a_test_says_whether_it_passed() {
-    check("test", &format!("{{{}}}", sh("echo fine")), expect![[r#"{"exit_code":0,"passed":true,"stderr":"","stdout":"fine\n"}"#]]);
-    check("test", &format!("{{{}}}", sh("echo broken; exit 1")), expect![[r#"{"exit_code":1,"passed":false,"stderr":"","stdout":"broken\n"}"#]]);
-    check("test", &format!(r#"{{{},"expect":"^[1-9][0-9]* passed$"}}"#, sh("echo 3 passed >&2")), expect![[r#"{"exit_code":0,"passed":true,"stderr":"3 passed\n","stdout":""}"#]]);
-    check("test", &format!(r#"{{{},"expect":"^[1-9][0-9]* passed$"}}"#, sh("echo 0 passed")), expect![[r#"{"exit_code":0,"passed":false,"stderr":"","stdout":"0 passed\n"}"#]]);
-    check("test", &format!("{{{}}}", sh("kill -9 $$")), expect![[r#"{"exit_code":137,"passed":false,"stderr":"","stdout":""}"#]]);
+    check(
+        "test",
+        &format!("{{{}}}", sh("echo fine")),
+        expect![[r#"{"exit_code":0,"passed":true,"stderr":"","stdout":"fine\n"}"#]],
+    );
+    check(
+        "test",
+        &format!("{{{}}}", sh("echo broken; exit 1")),
+        expect![[r#"{"exit_code":1,"passed":false,"stderr":"","stdout":"broken\n"}"#]],
+    );
+    check(
+        "test",
+        &format!(r#"{{{},"expect":"^[1-9][0-9]* passed$"}}"#, sh("echo 3 passed >&2")),
+        expect![[r#"{"exit_code":0,"passed":true,"stderr":"3 passed\n","stdout":""}"#]],
+    );
+    check(
+        "test",
+        &format!(r#"{{{},"expect":"^[1-9][0-9]* passed$"}}"#, sh("echo 0 passed")),
+        expect![[r#"{"exit_code":0,"passed":false,"stderr":"","stdout":"0 passed\n"}"#]],
+    );
+    check(
+        "test",
+        &format!("{{{}}}", sh("kill -9 $$")),
+        expect![[r#"{"exit_code":137,"passed":false,"stderr":"","stdout":""}"#]],
+    );
 }
 
 #[test]
@@ -70,26 +106,39 @@ fn an_expected_pattern_is_looked_for_in_all_of_the_output() {
 
 #[test]
 fn a_command_runs_where_it_says() {
-    check("command", &format!(r#"{{{},"cwd":"src"}}"#, sh("ls")), expect![[r#"{"exit_code":0,"stderr":"","stdout":"a.rs\nb.rs\n"}"#]]);
-    check("command", &format!(r#"{{{},"cwd":"lib"}}"#, sh("ls")), expect![[r#"cwd_missing: "lib": No such file or directory (os error 2)"#]]);
+    check(
+        "command",
+        &format!(r#"{{{},"cwd":"src"}}"#, sh("ls")),
+        expect![[r#"{"exit_code":0,"stderr":"","stdout":"a.rs\nb.rs\n"}"#]],
+    );
+    check(
+        "command",
+        &format!(r#"{{{},"cwd":"lib"}}"#, sh("ls")),
+        expect![[r#"cwd_missing: "lib": No such file or directory (os error 2)"#]],
+    );
     block(async {
-        // A symlink in the tree leads nowhere.
-        let link = &[("up", "")];
-        let fields = format!(r#"{{{},"cwd":"up"}}"#, sh("ls"));
-        let world = World::with_repository(
-            Means { files: link, ..Means::default() },
-            vec![node("command", "n", &fields, vec![])],
-        );
-        let world = world.await;
-        let failure = failed(world.perform(&world.in_snapshot("n")).await);
-        assert_eq!(failure.code, "cwd_missing");
+        // A symlink may lead within the tree, and not out of it.
+        let links = [("away", "../../.."), ("in", "src")];
+        for (cwd, expected) in [("away", "cwd_missing: \"away\": it is outside of the tree"), ("in", "")] {
+            let fields = format!(r#"{{{},"cwd":"{cwd}"}}"#, sh("true"));
+            let (world, outcome) =
+                one(Means { files: &FILES, links: &links, ..Means::default() }, "command", &fields).await;
+            let shown = show(&world, &outcome).await;
+            assert!(shown == expected || expected.is_empty() && shown.starts_with("{\"exit_code\":0"), "{shown}");
+        }
     });
 }
 
 #[test]
 fn the_environment_holds_what_is_allowed() {
     let script = "env | grep -v -e ^PWD= -e ^SHLVL= -e ^_= -e ^OLDPWD= | sed s,=.*/scratch/home-.*,=home, | sort";
-    check("command", &format!(r#"{{{},"env":["COLOUR","ABSENT"]}}"#, sh(script)), expect![[r#"{"exit_code":0,"stderr":"","stdout":"COLOUR=teal\nHOME=home\nLANG=C\nPATH=/usr/local/bin:/usr/bin:/bin\nTMPDIR=home\n"}"#]]);
+    check(
+        "command",
+        &format!(r#"{{{},"env":["COLOUR","ABSENT"]}}"#, sh(script)),
+        expect![[
+            r#"{"exit_code":0,"stderr":"","stdout":"COLOUR=teal\nHOME=home\nLANG=C\nPATH=/usr/local/bin:/usr/bin:/bin\nTMPDIR=home\n"}"#
+        ]],
+    );
 }
 
 #[test]
@@ -99,7 +148,8 @@ fn argv_is_rendered_word_by_word() {
         let world = World::with_repository(Means::default(), vec![node("command", "n", fields, vec![])]).await;
         let mut leaf = world.leaf("n", r#"{"word":"$(touch x); two words"}"#);
         leaf.tree = world.in_snapshot("n").tree;
-        expect![[r#"{"exit_code":0,"stderr":"","stdout":"$(touch x); two words|a b|"}"#]].assert_eq(&show(&world, &world.perform(&leaf).await).await);
+        expect![[r#"{"exit_code":0,"stderr":"","stdout":"$(touch x); two words|a b|"}"#]]
+            .assert_eq(&show(&world, &world.perform(&leaf).await).await);
     });
 }
 
@@ -108,7 +158,8 @@ fn commands_need_trust_and_permission() {
     block(async {
         let untrusted = Means { is_trusted: false, ..Means::default() };
         let (world, outcome) = one(untrusted, "command", r#"{"argv":["true"]}"#).await;
-        expect!["untrusted: commands of this repository's workflows run only when it is trusted"].assert_eq(&show(&world, &outcome).await);
+        expect!["untrusted: commands of this repository's workflows run only when it is trusted"]
+            .assert_eq(&show(&world, &outcome).await);
         let fields = r#"{"argv":["{{ program }}"],"vars":{"program":"''"},"permissions":{"commands":["true"]}}"#;
         let world = World::with_repository(Means::default(), vec![node("command", "n", fields, vec![])]).await;
         for program in ["true", "touch"] {
@@ -168,15 +219,32 @@ fn artifacts_are_kept() {
 
 #[test]
 fn a_search_looks_at_the_commit() {
-    check("search", r#"{"pattern":"fn [ab]"}"#, expect![[r#"{"count":2,"matches":[{"line":1,"path":"src/a.rs","text":"fn a() {} // todo"},{"line":1,"path":"src/b.rs","text":"fn b() {}"}],"truncated":false}"#]]);
-    check("search", r#"{"pattern":"fn [ab]","limit":1}"#, expect![[r#"{"count":1,"matches":[{"line":1,"path":"src/a.rs","text":"fn a() {} // todo"}],"truncated":true}"#]]);
-    check("search", r#"{"pattern":"echo","reads":["src/**"]}"#, expect![[r#"{"count":0,"matches":[],"truncated":false}"#]]);
+    check(
+        "search",
+        r#"{"pattern":"fn [ab]"}"#,
+        expect![[
+            r#"{"count":2,"matches":[{"line":1,"path":"src/a.rs","text":"fn a() {} // todo"},{"line":1,"path":"src/b.rs","text":"fn b() {}"}],"truncated":false}"#
+        ]],
+    );
+    check(
+        "search",
+        r#"{"pattern":"fn [ab]","limit":1}"#,
+        expect![[
+            r#"{"count":1,"matches":[{"line":1,"path":"src/a.rs","text":"fn a() {} // todo"}],"truncated":true}"#
+        ]],
+    );
+    check(
+        "search",
+        r#"{"pattern":"echo","reads":["src/**"]}"#,
+        expect![[r#"{"count":0,"matches":[],"truncated":false}"#]],
+    );
     block(async {
         let fields = r#"{"pattern":"{{ p }}","vars":{"p":"''"}}"#;
         let world = World::with_repository(Means::default(), vec![node("search", "n", fields, vec![])]).await;
         let mut leaf = world.leaf("n", r#"{"p":"("}"#);
         leaf.tree = world.in_snapshot("n").tree;
-        expect!["pattern: no regular expression: unclosed group"].assert_eq(&show(&world, &world.perform(&leaf).await).await);
+        expect!["pattern: no regular expression: unclosed group"]
+            .assert_eq(&show(&world, &world.perform(&leaf).await).await);
     });
 }
 

@@ -51,13 +51,15 @@ pub(crate) struct World {
 pub(crate) struct Means<'a> {
     pub(crate) rules: &'a str,
     pub(crate) files: &'a [(&'a str, &'a str)],
+    /// Symlinks and what they say.
+    pub(crate) links: &'a [(&'a str, &'a str)],
     pub(crate) is_paced: bool,
     pub(crate) is_trusted: bool,
 }
 
 impl Default for Means<'_> {
     fn default() -> Self {
-        Self { rules: "", files: &[], is_paced: false, is_trusted: true }
+        Self { rules: "", files: &[], links: &[], is_paced: false, is_trusted: true }
     }
 }
 
@@ -86,6 +88,9 @@ impl World {
             let path = top.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
+        }
+        for (path, target) in means.links {
+            std::os::unix::fs::symlink(target, top.join(path)).unwrap();
         }
         let git = Git::open(GitOptions {
             program: "git".into(),

@@ -53,16 +53,22 @@ fn a_branch_from_edit_to_release() {
         expect![[r#""fixed" for 8 µ$"#]].assert_eq(&show(&world, &fix).await);
         expect![[r#"
             {"stream":"say","text":"thinking"}
-            {"stream":"edit","text":"replace src/a.txt"}"#]].assert_eq(&world.trace("b/fix").await);
+            {"stream":"edit","text":"replace src/a.txt"}"#]]
+        .assert_eq(&world.trace("b/fix").await);
         let Outcome::Checkpointed(checkpoint) = world.checkpoint("b/fix").await else { panic!("no checkpoint") };
-        expect![[r#"[FileChange { path: "src/a.txt", change: "modified", insertions: Some(1), deletions: Some(1) }] []"#]].assert_eq(&format!("{:?} {:?}", checkpoint.files, checkpoint.out_of_scope));
+        expect![[
+            r#"[FileChange { path: "src/a.txt", change: "modified", insertions: Some(1), deletions: Some(1) }] []"#
+        ]]
+        .assert_eq(&format!("{:?} {:?}", checkpoint.files, checkpoint.out_of_scope));
         let commit = checkpoint.commit.clone();
 
         let test = succeeded(world.perform(&at(&world, "b/check", &commit)).await);
-        expect![[r#"{"exit_code":0,"passed":true,"stderr":"","stdout":"1 passed\n"}"#]].assert_eq(&world.value(&test.value).await.to_json());
+        expect![[r#"{"exit_code":0,"passed":true,"stderr":"","stdout":"1 passed\n"}"#]]
+            .assert_eq(&world.value(&test.value).await.to_json());
         // A test in a tree without the fix fails, and that is a success.
         let test = succeeded(world.perform(&world.in_branch("b/check")).await);
-        expect![[r#"{"exit_code":1,"passed":false,"stderr":"","stdout":""}"#]].assert_eq(&world.value(&test.value).await.to_json());
+        expect![[r#"{"exit_code":1,"passed":false,"stderr":"","stdout":""}"#]]
+            .assert_eq(&world.value(&test.value).await.to_json());
 
         let found = succeeded(world.perform(&at(&world, "b/find", &commit)).await);
         expect![[r#"{"count":2,"matches":[{"line":1,"path":"check.sh","text":"grep -q two src/a.txt && echo 1 passed"},{"line":1,"path":"src/a.txt","text":"two"}],"truncated":false}"#]].assert_eq(&world.value(&found.value).await.to_json());
@@ -101,7 +107,8 @@ fn an_edit_that_does_not_apply_fails_and_its_half_is_rescued() {
     block(async {
         let world = world().await;
         let outcome = world.perform(&LeafRequest { attempt: 3, ..world.in_branch("b/fix") }).await;
-        expect![[r#"edit: "src/a.txt": the text to be replaced is not there: "x" for 26 µ$"#]].assert_eq(&show(&world, &outcome).await);
+        expect![[r#"edit: "src/a.txt": the text to be replaced is not there: "x" for 26 µ$"#]]
+            .assert_eq(&show(&world, &outcome).await);
         let next = succeeded(world.perform(&world.in_branch("b/fix")).await);
         assert!(next.rescued.is_some_and(|reference| reference.starts_with("refs/whaleflow/r1/rescue/")));
     });

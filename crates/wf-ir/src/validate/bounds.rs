@@ -5,10 +5,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::draft::{Span, SpannedValue};
 use crate::limits::RUN_LEAVES_MAX;
 use crate::node::{Candidates, Kind, Node, NodeIx, Workflow};
-use crate::types::Type;
-use crate::value::Value;
 
-use super::forms::type_text;
 use super::lower::{Lowered, entry};
 use super::normal::RawWorkflow;
 use super::report::Report;
@@ -52,8 +49,8 @@ fn check_inputs(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
     for (key, input) in entries {
         let Some(decl) = lowered.inputs.get(&key.name) else { continue };
         let (Some(default), Some(place)) = (&decl.default, entry(input, "default")) else { continue };
-        if !fits(&decl.ty, default) {
-            let message = format!("the default of `{}` is no {}", key.name, type_text(&decl.ty));
+        if let Err(reason) = decl.ty.check_value(default) {
+            let message = format!("the default of `{}` does not fit: {reason}", key.name);
             report.error(codes::DEFAULT_MISFIT, &place.span, message);
         }
         if decl.sensitive {
@@ -61,24 +58,6 @@ fn check_inputs(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
             let finding = Diagnostic::error(codes::SENSITIVE_DEFAULT, &place.span, message);
             report.push(finding.with_severity(Severity::Warning).with_hint("leave the default out"));
         }
-    }
-}
-
-/// Whether a value has a type.
-pub(crate) fn fits(ty: &Type, value: &Value) -> bool {
-    match (ty, value) {
-        (Type::Any, _)
-        | (Type::Null, Value::Null)
-        | (Type::Bool, Value::Bool(_))
-        | (Type::Int | Type::Number, Value::Int(_))
-        | (Type::Number, Value::Decimal(_))
-        | (Type::Str, Value::Str(_)) => true,
-        (Type::List(item), Value::List(items)) => items.iter().all(|value| fits(item, value)),
-        (Type::Map(item), Value::Map(entries)) => entries.values().all(|value| fits(item, value)),
-        (Type::Record(fields), Value::Map(entries)) => {
-            fields.iter().all(|(name, ty)| entries.get(name).is_some_and(|value| fits(ty, value)))
-        }
-        _ => false,
     }
 }
 
@@ -104,7 +83,7 @@ fn leaf_bound(node: &Node, nodes: &[Node], bounds: &[Option<u64>]) -> Option<u64
         Kind::Expand { children, children_max, .. } => times(children, *children_max),
         Kind::Cond { then, otherwise, .. } => Some(sum(then)?.max(sum(otherwise)?)),
         Kind::Tournament(tournament) if node.kind.inner().is_some() => {
-            // Every two candidates are compared twice.
+            // The champion meets each other candidate, twice with the order swapped.
             let candidates = match &tournament.candidates {
                 Candidates::List(list) => list.len() as u64,
                 Candidates::Set(set) => match &nodes.get(set.0 as usize)?.kind {
@@ -113,7 +92,7 @@ fn leaf_bound(node: &Node, nodes: &[Node], bounds: &[Option<u64>]) -> Option<u64
                     _ => 1,
                 },
             };
-            Some(candidates.saturating_mul(candidates.saturating_sub(1)))
+            Some(candidates.saturating_sub(1).saturating_mul(2))
         }
         Kind::Reduce(_) | Kind::Pareto { .. } | Kind::Tournament(_) | Kind::TeacherReview { .. } => {
             Some(u64::from(node.kind.inner().is_some()))

@@ -6,7 +6,7 @@ use crate::fields::{self, FieldType, Shape};
 use crate::glob::Glob;
 use crate::limits::FAN_OUT_MAX;
 use crate::types::{Type, check_is_schema};
-use crate::value::Decimal;
+use crate::value::{Decimal, Value};
 
 use super::normal::{Reader, shown, with_article};
 use super::report::did_you_mean;
@@ -132,13 +132,19 @@ impl Reader<'_> {
     }
 
     fn normal_type(&mut self, value: &Spanned, text: &str) -> Option<Spanned> {
-        let Some(ty) = parse_type(text) else {
+        // A bare list or map is one of anything.
+        let ty = match text.trim() {
+            "list" => Some(Type::List(Box::new(Type::Any))),
+            "map" => Some(Type::Map(Box::new(Type::Any))),
+            text => Type::parse(text),
+        };
+        let Some(ty) = ty else {
             let message = format!("{:?} is no type of an input", shown(text));
-            let hint = "write string, int, number, bool, any, list, map, list[string], map[int], …".to_owned();
+            let hint = "write string, int, number, bool, any, list, map, list(string), map(int), …".to_owned();
             self.report.hinted(codes::UNKNOWN_TYPE, &value.span, message, Some(hint));
             return None;
         };
-        Some(Spanned { value: SpannedValue::Str(type_text(&ty)), span: value.span.clone() })
+        Some(Spanned { value: SpannedValue::Str(ty.to_string()), span: value.span.clone() })
     }
 
     fn normal_expr(&mut self, name: &str, value: &Spanned) -> Option<Spanned> {
@@ -211,6 +217,7 @@ impl Reader<'_> {
         let dollars = match value.value {
             SpannedValue::Int(number) => Decimal::from_int(number),
             SpannedValue::Decimal(number) => Some(number),
+            SpannedValue::Str(ref text) => dollars_of(text),
             _ => return self.wrong_type(name, "a number of US dollars", value),
         };
         match dollars.filter(|dollars| dollars.micros() > 0) {
@@ -342,6 +349,16 @@ impl Reader<'_> {
     }
 }
 
+/// US dollars as a text, for languages whose decimals are floats: `"1.50"`.
+fn dollars_of(text: &str) -> Option<Decimal> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match Value::from_number_text(text).ok().filter(|_| plain)? {
+        Value::Int(number) => Decimal::from_int(number),
+        Value::Decimal(number) => Some(number),
+        _ => None,
+    }
+}
+
 fn field_names(shape: &Shape) -> String {
     shape.fields.iter().map(|field| format!("`{}`", field.name)).collect::<Vec<_>>().join(", ")
 }
@@ -365,49 +382,4 @@ pub(super) fn regex_fault(pattern: &str) -> Option<String> {
         };
         format!("{reason} in the regular expression {:?}", shown(pattern))
     })
-}
-
-/// Reads the type of an input.
-pub(super) fn parse_type(text: &str) -> Option<Type> {
-    parse_type_within(text.trim(), 8)
-}
-
-fn parse_type_within(text: &str, depth: usize) -> Option<Type> {
-    let inside = |prefix: &str| {
-        let rest = text.strip_prefix(prefix)?.strip_prefix('[')?.strip_suffix(']')?;
-        parse_type_within(rest.trim(), depth.checked_sub(1)?)
-    };
-    match text {
-        "string" => Some(Type::Str),
-        "int" | "integer" => Some(Type::Int),
-        "number" => Some(Type::Number),
-        "bool" | "boolean" => Some(Type::Bool),
-        "any" => Some(Type::Any),
-        "list" => Some(Type::List(Box::new(Type::Any))),
-        "map" => Some(Type::Map(Box::new(Type::Any))),
-        _ => inside("list")
-            .map(|item| Type::List(Box::new(item)))
-            .or_else(|| inside("map").map(|item| Type::Map(Box::new(item)))),
-    }
-}
-
-/// The canonical spelling of a type.
-pub(super) fn type_text(ty: &Type) -> String {
-    match ty {
-        Type::Any => "any".to_owned(),
-        Type::Null => "null".to_owned(),
-        Type::Bool => "bool".to_owned(),
-        Type::Int => "int".to_owned(),
-        Type::Number => "number".to_owned(),
-        Type::Str => "string".to_owned(),
-        Type::List(item) => match item.as_ref() {
-            Type::Any => "list".to_owned(),
-            item => format!("list[{}]", type_text(item)),
-        },
-        Type::Map(item) => match item.as_ref() {
-            Type::Any => "map".to_owned(),
-            item => format!("map[{}]", type_text(item)),
-        },
-        Type::Record(_) => "a record".to_owned(),
-    }
 }

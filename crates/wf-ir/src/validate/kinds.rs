@@ -6,6 +6,7 @@ use crate::codes;
 use crate::draft::{Span, Spanned, SpannedValue};
 use crate::expr::Expr;
 use crate::fields::KindTag;
+use crate::limits::FAN_OUT_MAX;
 use crate::node::{
     Agent, Approve, Ask, Candidates, Command, Contest, Driver, How, Keep, Kind, MemoPolicy, Memory, NodeIx, Objective,
     OnFailure, OnLimit, OnTimeout, Reduce, Search, Template, Test, Tournament, Wait,
@@ -345,6 +346,12 @@ impl<'w> Lowering<'w, '_> {
         let raw = &self.raw.nodes[ix];
         let over = self.expr_field(ix, "over", Place::Node(ix), Want::ListOrInt);
         let width = self.expr_field(ix, "width", Place::Node(ix), Want::Int);
+        let literal = raw.text("width").and_then(|width| width.parse::<i64>().ok());
+        let widest = i64::try_from(FAN_OUT_MAX).unwrap_or(i64::MAX);
+        if literal.is_some_and(|width| !(1..=widest).contains(&width)) {
+            let message = format!("`width` must be from 1 to {widest}");
+            self.report.error(codes::OUT_OF_RANGE, raw.span_of("width"), message);
+        }
         Some(Kind::Expand {
             children: list(raw, 0),
             over: over?,

@@ -11,13 +11,12 @@ use crate::fields::KindTag;
 use crate::node::{
     Budget, InputDecl, Kind, Node, NodeIx, Permissions, Retry, RoleOverride, Status, Template, TreeRef, Wait,
 };
+use crate::template::{self, FaultKind, first_name};
 use crate::types::Type;
 
-use super::forms::parse_type;
 use super::normal::{RawNode, RawWorkflow};
 use super::report::Report;
 use super::scope::{Meaning, Place, Scopes};
-use super::template::{Templates, first_name};
 
 /// What the value of an expression must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +87,6 @@ pub(super) fn lower(raw: &RawWorkflow, report: &mut Report) -> Lowered {
     let mut lowering = Lowering {
         raw,
         scopes: Scopes::new(raw, inputs.keys().map(String::as_str).collect()),
-        templates: Templates::new(),
         report,
         out: Lowered::default(),
         needs: BTreeSet::new(),
@@ -115,7 +113,6 @@ pub(super) fn lower(raw: &RawWorkflow, report: &mut Report) -> Lowered {
 pub(super) struct Lowering<'w, 'r> {
     pub(super) raw: &'w RawWorkflow,
     pub(super) scopes: Scopes<'w>,
-    templates: Templates,
     pub(super) report: &'r mut Report,
     pub(super) out: Lowered,
     /// What the node at hand needs.
@@ -323,12 +320,20 @@ impl<'w> Lowering<'w, '_> {
     /// Parses and resolves a template.
     pub(super) fn template(&mut self, ix: usize, field: &Spanned) -> Option<Template> {
         let SpannedValue::Str(source) = &field.value else { return None };
-        let reads = match self.templates.reads(source) {
+        let reads = match template::reads(source) {
             Ok(reads) => reads,
             Err(fault) => {
                 let span = line_within(&field.span, source, fault.line);
-                let message = format!("{} in line {} of the template", fault.message, fault.line);
-                self.report.hinted(fault.code, &span, message, fault.hint);
+                let (code, hint) = match fault.kind {
+                    FaultKind::Syntax => {
+                        let hint = "text that only looks like a template goes between {% raw %} and {% endraw %}";
+                        (codes::TEMPLATE_SYNTAX, Some(hint))
+                    }
+                    FaultKind::Limit => (codes::TEMPLATE_LIMIT, None),
+                    FaultKind::Denied => (codes::TEMPLATE_DENIED, Some("compute it by an expression in `vars`")),
+                };
+                let message = format!("line {} of the template: {}", fault.line, fault.message);
+                self.report.hinted(code, &span, message, hint.map(str::to_owned));
                 return None;
             }
         };
@@ -503,7 +508,7 @@ fn read_inputs(raw: &RawWorkflow) -> BTreeMap<String, InputDecl> {
         _ => String::new(),
     };
     let read = |input: &Spanned| InputDecl {
-        ty: parse_type(&text(input, "type")).unwrap_or(Type::Any),
+        ty: Type::parse(&text(input, "type")).unwrap_or(Type::Any),
         default: entry(input, "default").map(Spanned::to_value),
         sensitive: matches!(entry(input, "sensitive").map(|field| &field.value), Some(SpannedValue::Bool(true))),
         description: text(input, "description"),

@@ -229,6 +229,9 @@ impl<'r> Reader<'r> {
     }
 
     fn unknown_key(&mut self, key: &Key, known: impl IntoIterator<Item = &'static Field> + Clone, noun: &str) {
+        if self.report.is_full() {
+            return self.report.error(codes::UNKNOWN_KEY, &key.span, "");
+        }
         let names = || known.clone().into_iter().map(|field| field.name);
         let hint = did_you_mean(&key.name, names())
             .unwrap_or_else(|| format!("it has {}", names().collect::<Vec<_>>().join(", ")));
@@ -508,7 +511,8 @@ fn copied(fields: &BTreeMap<&'static str, Spanned>, names: &[&'static str]) -> B
 fn review_fields(node: &RawNode) -> BTreeMap<&'static str, Spanned> {
     let mut fields = copied(&node.fields, &["retry", "timeout"]);
     let policy = node.text("policy").unwrap_or_default();
-    let prompt = format!("{REVIEW_PROMPT}{policy}");
+    let wanted = if policy.is_empty() { "" } else { "\nWhat to look for: " };
+    let prompt = format!("{REVIEW_PROMPT}{wanted}{policy}");
     let span = node.span_of("policy").clone();
     fields.insert("prompt", Spanned { value: SpannedValue::Str(prompt), span });
     fields.insert("output", Spanned::from_value(&json(REVIEW_OUTPUT), &node.span));

@@ -42,6 +42,11 @@ impl Report {
         self.push(Diagnostic { hint, ..Diagnostic::error(code, span, message) });
     }
 
+    /// Whether no more findings are shown, so that their words do not matter.
+    pub(super) fn is_full(&self) -> bool {
+        self.findings.len() >= FINDINGS_MAX
+    }
+
     /// Whether there was an error.
     pub(super) fn failed(&self) -> bool {
         self.failed

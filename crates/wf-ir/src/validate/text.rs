@@ -7,32 +7,8 @@ use crate::node::RESERVED_NAMES;
 pub(super) const NAME_BYTES_MAX: usize = 64;
 
 /// Words that expressions or templates understand themselves.
-const WORDS: [&str; 24] = [
-    "all",
-    "and",
-    "caller",
-    "debug",
-    "dict",
-    "else",
-    "exists",
-    "false",
-    "for",
-    "if",
-    "in",
-    "is",
-    "loop",
-    "namespace",
-    "none",
-    "not",
-    "null",
-    "or",
-    "range",
-    "self",
-    "set",
-    "size",
-    "super",
-    "true",
-];
+const WORDS: [&str; 14] =
+    ["and", "else", "false", "if", "in", "is", "loop", "none", "not", "null", "or", "range", "self", "true"];
 
 /// What is wrong with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

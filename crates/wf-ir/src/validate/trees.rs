@@ -119,6 +119,9 @@ impl Trees<'_, '_> {
         if groups.len() < 2 || number(&self.raw.nodes[ix], "width") == Some(1) {
             return;
         }
+        if groups.len().saturating_mul(groups.len() - 1) / 2 > COMPARISONS_MAX {
+            return self.report_full(ix);
+        }
         let before: Vec<BTreeSet<usize>> = groups.iter().map(|(child, _)| self.order.before(*child)).collect();
         let mut turns: Option<(usize, usize)> = None;
         for (left, (left_child, left_writers)) in groups.iter().enumerate() {

@@ -35,21 +35,21 @@ fn defaults_are_explicit() {
     check(
         "{expand: e, over: 3, max_children: 3, children: [{ask: a, prompt: x}]}, {tournament: t, candidates: e, judge: {prompt: p}}",
         expect![[r#"
-        {"accept":[],"after":[],"budget":{},"children":[{"accept":[],"after":[],"ask":"a","budget":{},"memo":"auto","needs":[],"permissions":{},"prompt":"x","retry":{"attempts":1,"backoff":"1000ms","factor":2.0,"max_backoff":"60000ms","on":[]},"sample":0,"vars":{}}],"expand":"e","max_children":3,"min_ok":1,"needs":[],"on_failure":"continue","over":"3","permissions":{},"width":8}
-        {"accept":[],"after":[],"budget":{},"candidates":"e","harvest":["results"],"judge":{"prompt":"p","retry":{"attempts":1,"backoff":"1000ms","factor":2.0,"max_backoff":"60000ms","on":[]},"vars":{}},"needs":[],"permissions":{},"tournament":"t"}"#]],
+            {"accept":[],"after":[],"budget":{},"children":[{"accept":[],"after":[],"ask":"a","budget":{},"memo":"auto","needs":[],"permissions":{},"prompt":"x","retry":{"attempts":1,"backoff":"1000ms","factor":2.0,"max_backoff":"60000ms","on":[]},"sample":0,"vars":{}}],"expand":"e","max_children":3,"min_ok":1,"needs":[],"on_failure":"continue","over":"3","permissions":{},"width":"8"}
+            {"accept":[],"after":[],"budget":{},"candidates":"e","harvest":["results"],"judge":{"prompt":"p","retry":{"attempts":1,"backoff":"1000ms","factor":2.0,"max_backoff":"60000ms","on":[]},"vars":{}},"needs":[],"permissions":{},"tournament":"t"}"#]],
     );
 }
 
 #[test]
 fn the_whole_form() {
     let workflow = workflow(r#"{inputs: {goal: string}, children: [{wait: a, signal: go}], workflow: w}"#);
-    expect![[r#"{"budget":{},"children":[{"accept":[],"after":[],"budget":{},"needs":[],"permissions":{},"signal":"go","wait":"a"}],"description":"","inputs":{"goal":{"description":"","sensitive":false,"type":"string"}},"outputs":{},"permissions":{},"roles":{},"schema_version":1,"workflow":"w"}"#]].assert_eq(workflow.canonical());
+    expect![[r#"{"budget":{},"children":[{"accept":[],"after":[],"budget":{},"needs":[],"permissions":{},"signal":"go","wait":"a"}],"description":"","inputs":{"goal":{"description":"","sensitive":false,"type":"string"}},"outputs":{},"permissions":{"network":[],"secrets":[]},"roles":{},"schema_version":1,"workflow":"w"}"#]].assert_eq(workflow.canonical());
 }
 
 #[test]
 fn two_spellings_have_one_hash() {
     let long = workflow(
-        r#"{workflow: w, schema_version: 1, description: "", inputs: {n: {type: integer, sensitive: false}}, budget: {usd: 1.0},
+        r#"{workflow: w, schema_version: 1, description: "", inputs: {n: {type: int, sensitive: false}}, budget: {usd: "1.00"},
             children: [{ask: a, prompt: "x", timeout: 90s, needs: [], retry: {attempts: 1, backoff: 1000ms}}]}"#,
     );
     let short = workflow(

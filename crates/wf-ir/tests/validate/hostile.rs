@@ -33,6 +33,21 @@ fn deep_values() {
 }
 
 #[test]
+fn the_deepest_values_are_read() {
+    let mut value = Value::from("x");
+    for _ in 0..190 {
+        value = Value::List(vec![value]);
+    }
+    let fields = [("reduce", Value::from("r")), ("inputs", "a".into()), ("how", "merge".into()), ("on_empty", value)];
+    check(
+        vec![ask("a".to_owned(), "x"), Value::map(fields)],
+        expect![[r#"
+        0 findings
+    "#]],
+    );
+}
+
+#[test]
 fn deep_nodes() {
     let mut node = "{ask: leaf, prompt: x}".to_owned();
     for level in 0..64 {
@@ -149,4 +164,20 @@ fn a_draft_of_anything_gives_findings() {
         assert!(workflow.is_none());
         assert_eq!(findings.len(), 1);
     }
+}
+
+#[test]
+fn many_unknown_keys() {
+    let keys = (0..50_000).map(|n| (format!("key{n}"), Value::Null));
+    let node = Value::map(keys.chain([("ask".to_owned(), "a".into()), ("prompt".to_owned(), "x".into())]));
+    check(
+        vec![node],
+        expect![[r#"
+        1001 findings
+        0:0: WF0103 `ask` has no field `key0`
+             hint: it has prompt, vars, output, ensure, retry, memo, sample, tree, needs, after, accept, when, budget, permissions, role, timeout
+        0:0: WF0103 `ask` has no field `key10000`
+             hint: it has prompt, vars, output, ensure, retry, memo, sample, tree, needs, after, accept, when, budget, permissions, role, timeout
+    "#]],
+    );
 }

@@ -362,24 +362,24 @@ fn malformed_templates() {
     check_nodes(
         "{ask: a, prompt: \"one\ntwo\n  {{ three four }}\"}",
         expect![[r#"
-        3:1: WF0303 unexpected identifier, expected end of variable block in line 3 of the template
-             hint: text that only looks like a template goes between {% raw %} and {% endraw %}
-    "#]],
+            3:1: WF0303 line 3 of the template: unexpected identifier, expected end of variable block
+                 hint: text that only looks like a template goes between {% raw %} and {% endraw %}
+        "#]],
     );
     check_nodes(
         r#"{ask: a, prompt: "{% include 'b' %}"}, {command: c, argv: [ls, "{{"]}"#,
         expect![[r#"
-        1:30: WF0305 `include` reads another template in line 1 of the template
-             hint: put the text into the prompt, or hand it over by `vars`
-        1:76: WF0303 unexpected end of input, expected expression in line 1 of the template
-             hint: text that only looks like a template goes between {% raw %} and {% endraw %}
-    "#]],
+            1:30: WF0305 line 1 of the template: the tag `include` is not available in prompts
+                 hint: compute it by an expression in `vars`
+            1:76: WF0303 line 1 of the template: unexpected end of input, expected expression
+                 hint: text that only looks like a template goes between {% raw %} and {% endraw %}
+        "#]],
     );
     check_nodes(
         &format!(r#"{{ask: a, prompt: "{{{{ 1{} }}}}"}}"#, "+1".repeat(2_000)),
         expect![[r#"
-        1:30: WF0304 one tag of a template is at most 1024 bytes long in line 1 of the template
-    "#]],
+            1:30: WF0304 line 1 of the template: a tag of 4007 bytes, at most 1024 are allowed
+        "#]],
     );
 }
 

@@ -238,7 +238,7 @@ fn leaf_bounds() {
         bound(
             "{expand: e, over: 3, max_children: 10, children: [{ask: a, prompt: x}]}, {tournament: t, candidates: e, judge: {prompt: p}}"
         ),
-        Some(100)
+        Some(28)
     );
     assert_eq!(
         bound("{ask: a, prompt: x}, {reduce: r, inputs: a, how: model, prompt: p}, {teacher_review: t, of: [a]}"),

@@ -225,12 +225,11 @@ fn names_have_a_form() {
     check_nodes(
         "{ask: Find-Cache, prompt: x}, {ask: prev, prompt: x}, {ask: size, prompt: x}, {ask: \"\", prompt: x}",
         expect![[r#"
-        1:19: WF0111 an id is a lower-case letter and at most 63 letters, digits and `_`, not "Find-Cache"
-             hint: write `find_cache`
-        1:49: WF0113 `prev` cannot be an id: expressions and templates understand it already
-        1:73: WF0113 `size` cannot be an id: expressions and templates understand it already
-        1:97: WF0111 an id is a lower-case letter and at most 63 letters, digits and `_`, not ""
-    "#]],
+            1:19: WF0111 an id is a lower-case letter and at most 63 letters, digits and `_`, not "Find-Cache"
+                 hint: write `find_cache`
+            1:49: WF0113 `prev` cannot be an id: expressions and templates understand it already
+            1:97: WF0111 an id is a lower-case letter and at most 63 letters, digits and `_`, not ""
+        "#]],
     );
     check_nodes(
         "{ask: a, prompt: x, role: \"Big Model\", vars: {\"a b\": \"1\", node: \"1\"}}",
@@ -294,10 +293,10 @@ fn numbers_have_bounds() {
     check_nodes(
         "{expand: e, over: 3, max_children: 20001, width: 0, children: [{ask: a, prompt: x}]}",
         expect![[r#"
-        1:48: WF0114 `max_children` must be from 1 to 20000, not 20001
-             hint: nothing fans out wider than 20000
-        1:62: WF0114 `width` must be from 1 to 20000, not 0
-    "#]],
+            1:48: WF0114 `max_children` must be from 1 to 20000, not 20001
+                 hint: nothing fans out wider than 20000
+            1:62: WF0114 `width` must be from 1 to 20000
+        "#]],
     );
     check_nodes(
         "{loop_until: l, until: true, max_iterations: 0, children: [{ask: a, prompt: x}]}",
@@ -464,23 +463,23 @@ fn empty_lists() {
 fn inputs() {
     check(
         r#"{workflow: w, children: [{ask: a, prompt: "{{ inputs.goal }}"}], inputs: {
-            goal: string, n: {type: int, default: 3}, files: "list[string]", more: {default: null},
-            scores: {type: "map[number]", default: {a: 1, b: 0.5}}
+            goal: string, n: {type: int, default: 3}, files: "list(string)", more: {default: null},
+            scores: {type: "map(number)", default: {a: 1, b: 0.5}}
         }}"#,
         expect!["ok"],
     );
     check(
         r#"{workflow: w, children: [{ask: a, prompt: "x"}], inputs: {
-            n: {type: int, default: "3"}, m: {type: "list[int]", default: [1, x]}, o: text, p: "list[",
+            n: {type: int, default: "3"}, m: {type: "list(int)", default: [1, x]}, o: text, p: "list(",
             token: {type: string, sensitive: true, default: "s3cret"}, q: {kind: int}
         }}"#,
         expect![[r#"
-            2:37: WF0124 the default of `n` is no int
-            2:75: WF0124 the default of `m` is no list[int]
+            2:37: WF0124 the default of `n` does not fit: int is expected, found string
+            2:75: WF0124 the default of `m` does not fit: at /1: int is expected, found string
             2:87: WF0126 "text" is no type of an input
-                 hint: write string, int, number, bool, any, list, map, list[string], map[int], …
-            2:96: WF0126 "list[" is no type of an input
-                 hint: write string, int, number, bool, any, list, map, list[string], map[int], …
+                 hint: write string, int, number, bool, any, list, map, list(string), map(int), …
+            2:96: WF0126 "list(" is no type of an input
+                 hint: write string, int, number, bool, any, list, map, list(string), map(int), …
             3:61: warning: WF0125 `token` is sensitive, and its default is part of the definition
                  hint: leave the default out
             3:76: WF0103 `q` has no field `kind`
