@@ -74,7 +74,7 @@ const FORMATTING: Step = Step {
 const LINTS: Step = Step {
     name: "lints",
     needs: Some("clippy"),
-    args: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+    args: &["clippy", "--workspace", "--all-targets", "--locked", "--keep-going", "--", "-D", "warnings"],
     env: &[],
     counted: Counted::AsOne,
 };
@@ -106,7 +106,7 @@ const DOC_TESTS: Step = Step {
 const DOCUMENTATION: Step = Step {
     name: "documentation",
     needs: None,
-    args: &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"],
+    args: &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--keep-going", "--quiet"],
     env: &[("RUSTDOCFLAGS", "-D warnings")],
     counted: Counted::AsOne,
 };
