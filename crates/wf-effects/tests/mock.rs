@@ -401,9 +401,9 @@ fn what_is_wrong_with_rules_has_a_place() {
     check_refused(
         "[[rule]]\ntext = '{{ '\n",
         expect![[r#"
-        a.mock.toml:2:8: WF0606 not a template: line 1: syntax error: unexpected end of input, expected expression
-          hint: braces that are no template stand in `{% raw %}…{% endraw %}`
-    "#]],
+            a.mock.toml:2:8: WF0606 not a template: line 1: unexpected end of input, expected expression
+              hint: braces that are no template stand in `{% raw %}…{% endraw %}`
+        "#]],
     );
     check_refused(
         "[[rule]]\ntext = '{% include \"x\" %}'\n",

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 use toml::Spanned;
+use wf_ir::template::{has_tags, reads};
 use wf_ir::{Decimal, Diagnostic, Digest, Span, Value};
 
 use super::edit::{self, Change, Edit};
 use super::pick::Pick;
-use crate::template;
 
 /// Largest file of rules, in bytes.
 pub const RULES_BYTES_MAX: usize = 1 << 20;
@@ -328,7 +328,7 @@ impl Reader<'_> {
             Value::Str(text) => {
                 self.template(place.clone(), &text);
                 // A template is JSON only when it has been rendered.
-                if !template::has_tags(&text)
+                if !has_tags(&text)
                     && let Err(error) = Value::from_json(&text)
                 {
                     self.error("WF0605", place, format!("`json` is not JSON: {error}"), None);
@@ -359,7 +359,7 @@ impl Reader<'_> {
     }
 
     fn template(&mut self, place: Place, text: &str) {
-        if let Err(error) = template::compile(text) {
+        if let Err(error) = reads(text) {
             let hint = "braces that are no template stand in `{% raw %}…{% endraw %}`";
             self.error("WF0606", place, format!("not a template: {error}"), Some(hint));
         }
@@ -392,7 +392,7 @@ impl Reader<'_> {
         let place = edit.span();
         let edit = edit.into_inner();
         self.template(place.clone(), &edit.path);
-        if !template::has_tags(&edit.path)
+        if !has_tags(&edit.path)
             && let Err(reason) = edit::names(&edit.path)
         {
             self.error("WF0607", place.clone(), format!("{:?}: {reason}", edit.path), None);
