@@ -1,2 +1,51 @@
-//! Project tasks.
-fn main() {}
+//! `cargo xtask`: project tasks. See the crate's documentation.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks talk to the person or script that runs them")]
+
+use std::process::ExitCode;
+
+use xtask::{bench, schema, test, tidy, workspace};
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  test [--long] [--plain]     check formatting and lints, run all tests; the last line counts them
+                              --long: many simulated seeds; --plain: cargo's own test runner
+  tidy                        hold the sources against ARCHITECTURE.md and STYLE.md
+  schema                      rewrite the generated files
+  bench [--list] [--only NAME]...
+                              measure, and print one JSON object";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let Some(ended) = run(&args) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the task ended well; nothing when there is no such task.
+fn run(args: &[&str]) -> Option<anyhow::Result<bool>> {
+    let root = workspace::root();
+    match args {
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Some(Ok(true))
+        }
+        ["test", rest @ ..] => Some(test::run(&root, &test::TestOptions::parse(rest)?)),
+        ["tidy"] => Some(tidy::run(&root)),
+        ["schema"] => Some(schema::run(&root)),
+        ["bench", rest @ ..] => Some(bench::run(&root, &bench::BenchOptions::parse(rest)?)),
+        [bench::PEAK_MEMORY, file, program, rest @ ..] => Some(bench::peak_memory(file, program, rest)),
+        _ => None,
+    }
+}

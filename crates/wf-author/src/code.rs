@@ -82,3 +82,14 @@ pub const ALL: [&str; 26] = [
     CHILD_OUTPUT,
     CHILD_ANSWER,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn codes_are_in_order_and_their_own() {
+        assert!(ALL.is_sorted_by(|one, other| one < other));
+        assert!(ALL.iter().all(|code| code.len() == 6 && code.starts_with("WF06")));
+    }
+}

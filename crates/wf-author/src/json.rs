@@ -278,8 +278,11 @@ impl Reader<'_> {
 
 /// The value of a number as JSON and YAML write it, or what to say of it.
 pub(crate) fn number_value(text: &str) -> Result<SpannedValue, String> {
+    // An integer is one with any sign, also without a magnitude, as it is in Starlark.
+    if let Ok(value) = text.parse() {
+        return Ok(SpannedValue::Int(value));
+    }
     match Value::from_number_text(text) {
-        Ok(Value::Int(value)) => Ok(SpannedValue::Int(value)),
         Ok(Value::Decimal(value)) => Ok(SpannedValue::Decimal(value)),
         _ => Err(number_message(text)),
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -529,6 +529,25 @@ pub async fn run_child(spec: ChildSpec, cancel: &CancelToken) -> Result<Finished
     };
     let spec = Spec { argv, cwd: PathBuf::from("/"), env: BTreeMap::new(), stdin: Some(spec.stdin), bounds };
     run(&spec, cancel, &|_, _| {}).await
+}
+
+/// Starts this program again in a process group of its own, to go on when this process is gone. It reads nothing and
+/// writes into `log`. Answers with its process id.
+///
+/// # Errors
+/// When it could not be started.
+pub fn spawn_apart(
+    program: &Path,
+    args: &[String],
+    cwd: &Path,
+    env: &BTreeMap<String, String>,
+    log: std::fs::File,
+) -> io::Result<u32> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
+    let mut command = std::process::Command::new(program);
+    command.args(args).current_dir(cwd).env_clear().envs(env).stdin(Stdio::null()).process_group(0);
+    command.stdout(log.try_clone()?).stderr(log);
+    Ok(command.spawn()?.id())
 }
 
 /// What a child of our own may use.

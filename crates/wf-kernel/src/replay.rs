@@ -148,6 +148,7 @@ pub fn named_blobs(record: &Record) -> Vec<wf_ir::Digest> {
                 }
                 found.push(started.workflow);
                 found.extend(started.rules);
+                found.extend(started.rules);
             }
             InputBody::Outcome(it) => match &it.outcome {
                 Outcome::Prepared(prepared) => add(&prepared.request),

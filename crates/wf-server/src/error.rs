@@ -172,10 +172,10 @@ pub enum Error {
         message: String,
     },
     /// A file is no exported run, or a damaged one.
-    #[error("{file:?} cannot be imported: {message}")]
+    #[error("{path:?} cannot be imported: {message}")]
     Transfer {
         /// The file.
-        file: PathBuf,
+        path: PathBuf,
         /// What is wrong.
         message: String,
     },

@@ -11,21 +11,30 @@
 //! Start reading at [`Environment`], then [`Project`], then [`start`].
 
 pub mod amounts;
+pub mod changes;
 pub mod config;
+mod detach;
+pub mod doctor;
 mod engine;
 mod environment;
 pub mod error;
 mod files;
 mod fixture;
+pub mod follow;
 mod id;
 mod inputs;
+pub mod ops;
 mod project;
 pub mod source;
 pub mod start;
+mod starter;
+pub mod transfer;
 pub mod trust;
 
+pub use detach::{DRIVE_CHILD, detach};
 pub use engine::{Engine, Owner};
 pub use environment::Environment;
 pub use error::{Class, Error};
 pub use project::Project;
 pub use source::{Checked, Source};
+pub use starter::{Written, init};

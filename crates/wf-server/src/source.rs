@@ -149,7 +149,7 @@ impl Checked {
 ///
 /// # Errors
 /// When it cannot limit itself, or cannot read.
-pub fn compile_child(input: &mut (dyn std::io::Read + Send)) -> std::io::Result<String> {
+pub fn compile_child(input: &mut dyn std::io::Read) -> std::io::Result<String> {
     use std::io::Read;
     limit_self(&CHILD_LIMITS)?;
     let mut request = String::new();

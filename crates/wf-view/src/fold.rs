@@ -146,6 +146,15 @@ impl RunFold {
         }
     }
 
+    /// A fold that begins where `state` stands, without what views know beside it: enough for the summary of a run.
+    pub fn of_state(state: RunState) -> Self {
+        let mut fold = Self::new(state.workflow().clone(), Keep::Lean);
+        fold.details.resize_with(state.instances().len(), Detail::default);
+        fold.seq = state.records();
+        fold.state = state;
+        fold
+    }
+
     /// Folds the next record.
     ///
     /// # Errors

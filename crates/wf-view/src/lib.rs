@@ -23,6 +23,7 @@ pub mod report;
 pub mod run;
 mod schema;
 pub mod text;
+pub mod why;
 pub mod words;
 
 pub use check::{CheckView, DiagnosticView};
@@ -38,6 +39,7 @@ pub use reply::{
 pub use report::ReportView;
 pub use run::{InstanceDetail, InstanceView, RunDetail, RunFacts, RunSummary};
 pub use schema::view_schema;
+pub use why::WhyView;
 pub use words::{reason_text, wait_text};
 
 /// The version of the wire JSON.

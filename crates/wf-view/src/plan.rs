@@ -413,6 +413,9 @@ fn notes(node: &Node) -> Vec<String> {
             notes.push("not repeatable: after a crash a person decides".to_owned());
         }
         Kind::Approve(gate) => {
+            if !gate.shows.is_empty() {
+                notes.push(format!("shows {}", gate.shows.keys().cloned().collect::<Vec<_>>().join(", ")));
+            }
             if !gate.by.is_empty() {
                 notes.push(format!("decided by {}", gate.by.join(" or ")));
             }

@@ -20,7 +20,7 @@ use crate::run::{
     missing_budget, reason_view, tests_of_branches,
 };
 use crate::schema;
-use crate::text::rfc3339;
+use crate::text::{rfc3339, shell_word};
 use crate::words::verified_text;
 
 /// The most failures that a report tells in full.
@@ -454,13 +454,4 @@ fn next_steps(
         say(format!("look at unsaved work of {}", rescued.path), Some(format!("git show {name}")));
     }
     next
-}
-
-/// A word for a shell, quoted where it must be.
-pub(crate) fn shell_word(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-.:@+,=".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }

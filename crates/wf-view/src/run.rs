@@ -492,7 +492,7 @@ impl InstanceView {
             usage: (instance.used != Usage::default()).then(|| instance.used.into()),
             elements: instance.expansion.as_ref().map(|expansion| expansion.count),
             commit: checkpoint.map(|checkpoint| checkpoint.commit.clone()),
-            files: checkpoint.map(|checkpoint| files_of(checkpoint)),
+            files: checkpoint.map(files_of),
             checks: Vec::new(),
         }
     }

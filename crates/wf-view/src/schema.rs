@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
     ApplyView, CheckView, CommandView, DiffView, DoctorView, ErrorView, ExplainView, GatesView, GraphView,
-    InstanceDetail, LogLine, PlanView, ReplayView, ReportView, RunDetail, RunList, RunSummary, VerifyView,
+    InstanceDetail, LogLine, PlanView, ReplayView, ReportView, RunDetail, RunList, RunSummary, VerifyView, WhyView,
 };
 
 /// The JSON schemas of all wire types, as pretty JSON with a final newline.
@@ -33,6 +33,7 @@ pub fn view_schema() -> String {
     add("run_list", reference::<RunList>(&mut generator));
     add("run_summary", reference::<RunSummary>(&mut generator));
     add("verify", reference::<VerifyView>(&mut generator));
+    add("why", reference::<WhyView>(&mut generator));
     let definitions = generator.take_definitions(true);
     let document = json_schema!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

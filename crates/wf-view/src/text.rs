@@ -99,6 +99,25 @@ pub fn clean_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(made)
 }
 
+/// Foreign text whose every character must be seen: what could steer a terminal becomes a replacement character.
+/// Tabs and line ends are left.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let hides = |character: char| !matches!(character, '\n' | '\t') && is_hostile(character);
+    if !text.chars().any(hides) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|character| if hides(character) { '\u{fffd}' } else { character }).collect())
+}
+
+/// A word for a shell, quoted where it must be.
+pub fn shell_word(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-.:@+,=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// The first line of a text that is not blank, cleaned and at most `chars_max` characters long.
 pub fn first_line(text: &str, chars_max: usize) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -244,6 +263,15 @@ mod tests {
             assert_eq!(clean(text), safe, "{text:?}");
         }
         assert_eq!(clean_lines("a\tb\r\nc\x1b[1m\n"), "a    b\nc\n");
+        assert_eq!(visible("a\tb\x1b[1m\u{202e}\n"), "a\tb\u{fffd}[1m\u{fffd}\n");
+    }
+
+    #[test]
+    fn words_for_a_shell() {
+        assert_eq!(
+            ["a/b-c.d", "each[0]/leaf", "it's", ""].map(shell_word),
+            ["a/b-c.d", "'each[0]/leaf'", "'it'\\''s'", "''"]
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use expect_test::expect;
 use proptest::prelude::*;
 use wf_author::Spelling;
-use wf_ir::{Decimal, Value};
+use wf_ir::{Decimal, Value, validate};
 
-use crate::support::{compiled, plain};
+use crate::support::{compiled, findings, plain};
 
 const STARLARK: &str = r#"
 load("lib.star", "verdict")
@@ -35,7 +35,7 @@ fixes = parallel("fixes", width = 2, min_ok = 1, children = [fix("small", "Small
 pick = tournament("pick", candidates = fixes, require = "value.results.green.tests.passed",
                   judge = judge(prompt = "{{ first.value }} or {{ second.value }}?", role = "judge"))
 front = pareto("front", candidates = fixes, max_items = 2, objectives = [objective(by = "value.deletions", goal = "max")])
-review = ask("review", prompt = "?", output = verdict, after = front, ensure = "output.score <= 10", timeout = "30s")
+review = ask("review", prompt = "?", output = verdict, after = [front], ensure = "output.score <= 10", timeout = "30s")
 gate = approve("gate", prompt = "Apply?", shows = {"why": "review.why"}, timeout = "1h", on_timeout = "reject")
 tail = cond("tail", condition = "review.score > 7.5", then = [gate], otherwise = [wait("pause", duration = "1s")])
 
@@ -123,7 +123,7 @@ children:
         why: {type: string}
       required: [score]
       additionalProperties: false
-    after: front
+    after: [front]
     ensure: output.score <= 10
     timeout: 30s
   - cond: tail
@@ -171,7 +171,7 @@ const JSON: &str = r#"{
     {"ask": "review", "prompt": "?", "output": {"type": "object",
        "properties": {"score": {"type": "integer", "minimum": 0}, "why": {"type": "string"}},
        "required": ["score"], "additionalProperties": false},
-     "after": "front", "ensure": "output.score <= 10", "timeout": "30s"},
+     "after": ["front"], "ensure": "output.score <= 10", "timeout": "30s"},
     {"cond": "tail", "condition": "review.score > 7.5",
      "then": [{"approve": "gate", "prompt": "Apply?", "shows": {"why": "review.why"}, "timeout": "1h", "on_timeout": "reject"}],
      "otherwise": [{"wait": "pause", "duration": "1s"}]},
@@ -182,11 +182,19 @@ const JSON: &str = r#"{
 #[test]
 fn one_workflow_in_three_spellings_is_one_draft() {
     let files = [("lib.star", LIBRARY), ("patch.md", "Patch it.\n"), ("pattern.txt", "cache[a-z]*")];
-    let [starlark, yaml, json] = [(Spelling::Starlark, STARLARK), (Spelling::Yaml, YAML), (Spelling::Json, JSON)]
-        .map(|(spelling, source)| plain(&compiled(spelling, source, &files).unwrap()));
+    let drafts = [(Spelling::Starlark, STARLARK), (Spelling::Yaml, YAML), (Spelling::Json, JSON)]
+        .map(|(spelling, source)| compiled(spelling, source, &files).unwrap());
+    let [starlark, yaml, json] = drafts.each_ref().map(plain);
     assert_eq!(starlark, yaml);
     assert_eq!(yaml, json);
-    expect!["2132"].assert_eq(&json.len().to_string());
+    let hashes = drafts.map(|draft| {
+        let (workflow, found) = validate(&draft);
+        assert_eq!(findings(&found), "");
+        workflow.map(|workflow| workflow.hash())
+    });
+    assert!(hashes[0] == hashes[1] && hashes[1] == hashes[2], "{hashes:?}");
+
+    expect![[r#"{workflow: "spelt", description: "All three ways.", inputs: {module: {type: "string", default: "cache"}, token: {type: "string", sensitive: true}}, budget: {usd: 2.5, tokens: 100000}, permissions: {commands: ["cargo"], network: []}, roles: {judge: {needs: ["json"], params: {temperature: 0.0}}}, children: [{search: "find", pattern: "cache[a-z]*", reads: ["src/**"], limit: 50}, {parallel: "fixes", width: 2, min_ok: 1, children: [{branch: "small", writes: ["src/**"], children: [{agent: "patch", prompt: "Patch it.\nSmall.", vars: {n: "size(find.matches)"}, needs: ["find"], retry: {attempts: 2, backoff: "1s"}}, {loop_until: "green", until: "tests.passed", max_iterations: 3, children: [{agent: "repair", prompt: "{{ prev.tests.stderr }}", when: "iteration > 1"}, {test: "tests", argv: ["cargo", "test", "-p", "{{ inputs.module }}"], expect: "test result: ok"}]}]}, {branch: "bold", writes: ["src/**"], children: [{agent: "patch", prompt: "Patch it.\nBold.", vars: {n: "size(find.matches)"}, needs: ["find"], retry: {attempts: 2, backoff: "1s"}}, {loop_until: "green", until: "tests.passed", max_iterations: 3, children: [{agent: "repair", prompt: "{{ prev.tests.stderr }}", when: "iteration > 1"}, {test: "tests", argv: ["cargo", "test", "-p", "{{ inputs.module }}"], expect: "test result: ok"}]}]}]}, {tournament: "pick", candidates: "fixes", require: "value.results.green.tests.passed", judge: {prompt: "{{ first.value }} or {{ second.value }}?", role: "judge"}}, {pareto: "front", candidates: "fixes", max_items: 2, objectives: [{by: "value.deletions", goal: "max"}]}, {ask: "review", prompt: "?", output: {type: "object", properties: {score: {type: "integer", minimum: 0}, why: {type: "string"}}, required: ["score"], additionalProperties: false}, after: ["front"], ensure: "output.score <= 10", timeout: "30s"}, {cond: "tail", condition: "review.score > 7.5", then: [{approve: "gate", prompt: "Apply?", shows: {why: "review.why"}, timeout: "1h", on_timeout: "reject"}], otherwise: [{wait: "pause", duration: "1s"}]}, {reduce: "sum", inputs: ["pick", "review"], how: "merge", on_empty: null}], outputs: {score: "review.score"}}"#]].assert_eq(&json);
 }
 
 /// Only our own values reach a draft: no number arrives as a map under a private key, however deep it stands.

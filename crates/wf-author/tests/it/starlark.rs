@@ -512,6 +512,36 @@ fn loads() {
 }
 
 #[test]
+fn loads_are_bounded_in_depth() {
+    let files: Vec<(String, String)> =
+        (0..20).map(|n| (format!("f{n}.star"), format!("load('f{}.star', 'x')\nx = 1", n + 1))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    check_with(
+        "load('f0.star', 'x')",
+        &files,
+        expect![[r#"
+            f15.star:1:6: WF0616 files load each other more than 16 deep
+        "#]],
+    );
+}
+
+#[test]
+fn a_file_that_two_files_load_is_run_once() {
+    let files = [
+        ("a.star", "load('c.star', 'x')\na = x"),
+        ("b.star", "load('c.star', 'x')\nb = x"),
+        ("c.star", "x = ask('x', prompt = 'x')"),
+    ];
+    check_with(
+        "load('a.star', 'a')\nload('b.star', 'b')\nworkflow('w', same = [a == b], children = [a, b])",
+        &files,
+        expect![[r#"
+            {workflow: "w", same: [true], children: [{ask: "x", prompt: "x"}, {ask: "x", prompt: "x"}]}
+        "#]],
+    );
+}
+
+#[test]
 fn syntax_errors_have_their_place() {
     check(
         "x = = 1",

@@ -55,6 +55,7 @@ struct Simulator {
     crashes: u32,
     refused: u32,
     performed: u32,
+    retried: bool,
     /// Attempts that were given a result, each at most once.
     results: BTreeSet<(String, u32)>,
 }
@@ -77,6 +78,7 @@ pub(crate) fn simulate(workflow: &Arc<Workflow>, seed: u64, weather: Weather, tr
         crashes: 0,
         refused: 0,
         performed: 0,
+        retried: false,
         results: BTreeSet::new(),
     };
     simulator.take(InputBody::RunStarted(Box::new(started(workflow, seed))));
@@ -125,10 +127,19 @@ impl Simulator {
                 self.crash();
                 continue;
             }
-            if self.state.end().is_none() && self.draw.chance(self.trouble.commands) {
-                self.meddle();
-                continue;
+            self.go_on_or_meddle();
+            let failed = self.state.end().is_some_and(|end| end.status != RunStatus::Succeeded);
+            if failed && !self.retried && self.draw.chance(self.trouble.commands * 5) {
+                self.retried = true;
+                self.command(Command::Retry { path: None, by: "person".to_owned() });
             }
+        }
+    }
+
+    fn go_on_or_meddle(&mut self) {
+        if self.state.end().is_none() && self.draw.chance(self.trouble.commands) {
+            self.meddle();
+        } else {
             self.go_on();
         }
     }

@@ -48,6 +48,9 @@ pub(crate) fn drawn_workflow(seed: u64) -> Arc<Workflow> {
     if maker.draw.chance(25) {
         source["budget"] = json!({ "tokens": 300 + maker.draw.below(4_000) });
     }
+    if maker.draw.chance(5) {
+        source["budget"] = json!({ "wall": "20s", "leaves": 30 });
+    }
     workflow(&source)
 }
 
@@ -71,9 +74,15 @@ impl Maker {
         let mut list: Vec<Json> = Vec::new();
         for _ in 0..count {
             let mut node = self.node(depth, place);
+            if self.draw.chance(6) {
+                node["when"] = json!("1 > 2");
+            }
             if let Some(before) = list.last().filter(|_| self.draw.chance(30)) {
                 let id = id_of(before);
                 node["needs"] = json!([id]);
+                if self.draw.chance(20) {
+                    node["when"] = json!("[1, 2][size(node.NEED.path) % 3] == 1".replace("NEED", &id));
+                }
                 if self.draw.chance(50) {
                     node["accept"] = json!(["failed", "skipped", "timed_out", "cancelled"]);
                 }
@@ -93,13 +102,15 @@ impl Maker {
         let retry = json!({ "attempts": attempts, "backoff": "2s" });
         match self.draw.below(if place.in_branch { 7 } else { 6 }) {
             0 => json!({ "test": self.id("t"), "argv": ["true"], "retry": retry }),
+            1 if self.draw.chance(30) => json!({ "wait": self.id("w"), "signal": "go", "timeout": "40s" }),
             1 => json!({ "wait": self.id("w"), "duration": "5s" }),
             2 => json!({ "search": self.id("s"), "pattern": "x", "retry": retry }),
+            3 if self.draw.chance(20) => json!({ "approve": self.id("g"), "prompt": "go on?", "timeout": "60s" }),
             3 => json!({ "approve": self.id("g"), "prompt": "go on?", "timeout": "60s", "on_timeout": "approve" }),
-            6 => {
-                let id = self.id("c");
-                json!({ "agent": id, "prompt": "write", "writes": ["src/**"], "retry": retry })
+            6 if self.draw.chance(40) => {
+                json!({ "command": self.id("m"), "argv": ["make"], "writes": ["src/**"], "retry": retry })
             }
+            6 => json!({ "agent": self.id("c"), "prompt": "write", "writes": ["src/**"], "retry": retry }),
             _ => json!({ "ask": self.id("a"), "prompt": "what?", "retry": retry }),
         }
     }
@@ -120,16 +131,28 @@ impl Maker {
                         "children": children })
             }
             2 => json!({ "loop_until": self.id("l"), "until": format!("iteration >= {}", 1 + self.draw.below(3)),
-                         "max_iterations": 1 + self.draw.below(3), "on_limit": "accept",
+                         "max_iterations": 1 + self.draw.below(3),
+                         "on_limit": if self.draw.chance(70) { "accept" } else { "fail" },
                          "children": self.list(count, depth, place) }),
             3 => json!({ "cond": self.id("d"), "condition": if self.draw.chance(50) { "1 < 2" } else { "1 > 2" },
-                         "then": self.list(1, depth, place), "otherwise": self.list(1, depth, place) }),
+                         "then": self.list(1, depth, place),
+                         "otherwise": if self.draw.chance(60) { self.list(1, depth, place) } else { Vec::new() } }),
             4 if !place.in_branch => json!({ "expand": self.id("e"), "over": format!("{}", self.draw.below(6)),
                          "width": 1 + self.draw.below(3), "max_children": 10, "min_ok": self.draw.below(2),
                          "children": self.list(count, depth, place) }),
             5 if !place.in_branch => self.contest(depth),
             6 if !place.in_branch => json!({ "branch": self.id("b"), "writes": ["**"],
                          "children": self.list(count, depth, Place { in_branch: true }) }),
+            1 => {
+                let one = |id: String, part: &str| {
+                    json!({ "agent": id, "prompt": format!("part {part}"), "writes": [format!("src/{part}/**")] })
+                };
+                json!({ "parallel": self.id("p"), "children": [one(self.id("c"), "x"), one(self.id("c"), "y")] })
+            }
+            4 => json!({ "expand": self.id("e"), "over": "4", "max_children": 3,
+                         "children": [{ "ask": self.id("a"), "prompt": "too many" }] }),
+            5 => json!({ "sequence": self.id("q"), "budget": { "tokens": 150 }, "timeout": "30s",
+                         "children": self.list(count + 1, depth, place) }),
             _ => json!({ "sequence": self.id("q"), "children": self.list(count, depth, place) }),
         }
     }
@@ -156,6 +179,9 @@ impl Maker {
             .collect();
         let set = self.id("p");
         let mut tournament = json!({ "tournament": self.id("k"), "candidates": set, "harvest": ["results", "patches"] });
+        if self.draw.chance(20) {
+            tournament["require"] = json!("status == 'no'");
+        }
         if self.draw.chance(50) {
             tournament["by"] = json!("size(path)");
         } else {

@@ -1,11 +1,16 @@
 //! Summaries, details, lists, gates.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use expect_test::{Expect, expect};
+use wf_ir::Workflow;
 use wf_ir::node::Budget;
 use wf_kernel::{Command, Decision, Effect, Outcome, Record, Request};
-use wf_view::{GatesView, InstanceDetail, Keep, RunDetail, RunFold, RunList, RunListItem, RunSummary};
+use wf_view::{
+    GatesView, InstanceDetail, Keep, ReportView, RunDetail, RunFacts, RunFold, RunList, RunListItem, RunSummary,
+    WhyView,
+};
 
 use crate::support::{BEGAN_MS, CONTEST, FAN_OUT, GATED, Script, succeeded, usage, usual};
 
@@ -696,4 +701,83 @@ fn a_damaged_log_is_an_error() {
         .assert_eq(&first_error(&missing).unwrap());
     expect!["record 11 does not fit the ones before it: each[0]/leaf has ended already"]
         .assert_eq(&first_error(&doubled).unwrap());
+}
+
+fn check_why(script: &Script, path: &str, expected: Expect) {
+    let why = WhyView::of(&script.fold(), path).unwrap();
+    let steps: Vec<String> = why.because.iter().map(|step| format!("{} [{}]", step.message, step.code)).collect();
+    expected.assert_eq(&steps.join("\n"));
+}
+
+#[test]
+fn causes_are_told_from_the_end_to_the_beginning() {
+    let gated = Script::begin(GATED, no_budget()).finish(usual);
+    check_why(&gated, "tries/broken", expect!["tries/broken failed after 2 attempts: the provider said no [provider]"]);
+    check_why(
+        &gated,
+        "act",
+        expect![[r#"
+        act has not begun: it needs ok [pending]
+        ok is waiting: waits for a decision [decision]"#]],
+    );
+    let rejected = gated.command(decide("ada", false));
+    check_why(
+        &rejected,
+        "act",
+        expect![[r#"
+        act was skipped: ok, before it in the list, did not succeed [stopped]
+        ok failed: ada rejected it [rejected]"#]],
+    );
+    check_why(
+        &Script::begin(CONTEST, no_budget()).answer_some(1, usual),
+        "sum_up",
+        expect![[r#"
+        sum_up has not begun: it needs pick [pending]
+        pick has not begun: it needs fixes [pending]
+        fixes has not begun: look comes first [pending]
+        look is running []"#]],
+    );
+    assert_eq!(WhyView::of(&rejected.fold(), "nothing"), None);
+}
+
+/// Folds as far as it goes, and looks at what came of it.
+fn look_at(workflow: &Arc<Workflow>, records: &[Record]) -> bool {
+    let mut fold = RunFold::new(workflow.clone(), Keep::Everything);
+    let fits = records.iter().enumerate().all(|(at, record)| fold.push(at as u64 + 1, record).is_ok());
+    let facts = RunFacts::default();
+    let detail = json(&RunDetail::of(&fold, &facts));
+    assert!(!detail.is_empty() && !ReportView::of(&fold, &facts).to_markdown().is_empty());
+    for instance in fold.state().instances() {
+        assert!(WhyView::of(&fold, &instance.path).is_some());
+    }
+    fits
+}
+
+#[test]
+fn no_damage_to_a_log_breaks_a_view() {
+    let mut found = (0, 0);
+    for (workflow, budget) in [(CONTEST, no_budget()), (GATED, no_budget()), (FAN_OUT, no_budget())] {
+        let script = Script::begin(workflow, budget).finish(usual);
+        let workflow = script.fold().workflow().clone();
+        let count = script.records.len();
+        for at in 0..count {
+            let mut damaged = Vec::new();
+            let mut missing = script.records.clone();
+            missing.remove(at);
+            damaged.push(missing);
+            let mut doubled = script.records.clone();
+            doubled.insert(at, script.records[at].clone());
+            damaged.push(doubled);
+            for other in [at + 1, at + 5, count - 1].into_iter().filter(|other| *other < count) {
+                let mut swapped = script.records.clone();
+                swapped.swap(at, other);
+                damaged.push(swapped);
+            }
+            for records in damaged {
+                let fits = look_at(&workflow, &records);
+                found = (found.0 + 1, found.1 + u32::from(!fits));
+            }
+        }
+    }
+    expect!["71 of 517 damaged logs do not fold"].assert_eq(&format!("{} of {} damaged logs do not fold", found.1, found.0));
 }
