@@ -35,15 +35,7 @@ pub(crate) struct Watcher<'a> {
 impl<'a> Watcher<'a> {
     pub(crate) fn new(out: &'a Out, engine: &'a Engine, run: &RunId, workflow: Arc<Workflow>) -> Self {
         let fold = RunFold::new(workflow, Keep::Lean);
-        Self {
-            out,
-            engine,
-            run: run.clone(),
-            fold,
-            drawn: 0,
-            traces: BTreeMap::new(),
-            offsets: BTreeMap::new(),
-        }
+        Self { out, engine, run: run.clone(), fold, drawn: 0, traces: BTreeMap::new(), offsets: BTreeMap::new() }
     }
 
     /// The run as far as it was followed.

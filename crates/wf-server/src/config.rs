@@ -152,12 +152,22 @@ mod tests {
 
     #[test]
     fn keys_are_known_or_refused_with_their_place() {
-        check("", expect![[r#"RunConfig { budget_usd_micros: None, budget_tokens: None, timeout_ms: None, labels: {} }"#]]);
+        check(
+            "",
+            expect![[r#"RunConfig { budget_usd_micros: None, budget_tokens: None, timeout_ms: None, labels: {} }"#]],
+        );
         check(
             "[run]\nbudget_usd = 1.5\nbudget_tokens = 1000\ntimeout = \"1h30m\"\nlabels = { team = \"a\" }\n",
-            expect![[r#"RunConfig { budget_usd_micros: Some(1500000), budget_tokens: Some(1000), timeout_ms: Some(5400000), labels: {"team": "a"} }"#]],
+            expect![[
+                r#"RunConfig { budget_usd_micros: Some(1500000), budget_tokens: Some(1000), timeout_ms: Some(5400000), labels: {"team": "a"} }"#
+            ]],
         );
-        check("[run]\nbudget_usd = \"2\"", expect![[r#"RunConfig { budget_usd_micros: Some(2000000), budget_tokens: None, timeout_ms: None, labels: {} }"#]]);
+        check(
+            "[run]\nbudget_usd = \"2\"",
+            expect![[
+                r#"RunConfig { budget_usd_micros: Some(2000000), budget_tokens: None, timeout_ms: None, labels: {} }"#
+            ]],
+        );
         check("[providers]\nurl = \"x\"", expect![]);
         check("[run]\nsandbox = false", expect![]);
         check("[run]\ntimeout = \"soon\"", expect![]);

@@ -61,9 +61,14 @@ fn listed(declared: &BTreeMap<String, InputDecl>) -> String {
 fn read_as(ty: &Type, text: &str) -> Value {
     match ty {
         Type::Str => Value::from(text),
-        Type::Any | Type::Null | Type::Bool | Type::Int | Type::Number | Type::List(_) | Type::Record(_) | Type::Map(_) => {
-            Value::from_json(text).unwrap_or_else(|_| Value::from(text))
-        }
+        Type::Any
+        | Type::Null
+        | Type::Bool
+        | Type::Int
+        | Type::Number
+        | Type::List(_)
+        | Type::Record(_)
+        | Type::Map(_) => Value::from_json(text).unwrap_or_else(|_| Value::from(text)),
     }
 }
 

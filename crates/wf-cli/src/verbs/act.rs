@@ -27,7 +27,8 @@ pub(crate) async fn retry(session: &Session, args: &RetryArgs) -> Result<u8, Err
     let command = Command::Retry { path: args.node.clone(), by: session.environment.user() };
     if engine.is_owned(&run).await? {
         let what = args.node.as_deref().unwrap_or("what failed");
-        let act = Act { verb: "retry", command, instance: args.node.as_deref(), done: format!("{what} is tried again") };
+        let act =
+            Act { verb: "retry", command, instance: args.node.as_deref(), done: format!("{what} is tried again") };
         return give(session, &engine, &run, &act, &args.go_on).await;
     }
     ops::would_accept(&engine, &run, &command).await?;
@@ -59,7 +60,8 @@ pub(crate) async fn cancel(session: &Session, args: &CancelArgs) -> Result<u8, E
 pub(crate) async fn decide(session: &Session, args: &DecideArgs, approved: bool) -> Result<u8, Error> {
     let (engine, run) = session.run(&args.run).await?;
     let digest = args.digest.as_deref().map(|text| {
-        text.parse::<Digest>().map_err(|_| Error::usage(format!("--digest {text:?} is not a digest, which `show` names")))
+        text.parse::<Digest>()
+            .map_err(|_| Error::usage(format!("--digest {text:?} is not a digest, which `show` names")))
     });
     let data = match &args.data {
         Some(text) => json("--data", text)?,

@@ -283,13 +283,17 @@ fn a_retry_waits_and_counts() {
 
 #[test]
 fn throttling_uses_no_attempt() {
-    check(json!([ask("a")]), "a: throttle 500", expect![[r#"
+    check(
+        json!([ask("a")]),
+        "a: throttle 500",
+        expect![[r#"
         |    1 start a #1
         |    2 wait a: {rate_limit:{until:502}}
         |  503 start a #1
         |  504 end a succeeded
         |  504 run succeeded verified none outputs {inline:fine}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -427,12 +431,16 @@ fn nothing_to_expand_is_no_success() {
 
 #[test]
 fn a_cond_without_the_other_side_is_skipped() {
-    check(json!([{ "cond": "c", "condition": "1 > 2", "then": [ask("a")] }, ask("b")]), "", expect![[r#"
+    check(
+        json!([{ "cond": "c", "condition": "1 > 2", "then": [ask("a")] }, ask("b")]),
+        "",
+        expect![[r#"
         |    0 end c skipped: nothing_ran
         |    1 start b #1
         |    2 end b succeeded
         |    2 run succeeded verified none outputs {inline:fine}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -692,7 +700,10 @@ fn cancelling_ends_what_runs_and_skips_the_rest() {
 
 #[test]
 fn pausing_now_uses_no_attempt() {
-    check(json!([ask("a"), ask("b")]), "a: hang\n> pause now\n> resume\n> cancel", expect![[r#"
+    check(
+        json!([ask("a"), ask("b")]),
+        "a: hang\n> pause now\n> resume\n> cancel",
+        expect![[r#"
         |    1 start a #1
         |    2 > pause now
         |    2 suspend: paused_now
@@ -707,7 +718,8 @@ fn pausing_now_uses_no_attempt() {
         |    7 end a cancelled: {closed:{cause:cancelled}}
         |    7 end b skipped: {closed:{cause:cancelled}}
         |    7 run cancelled verified none outputs {inline:null}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -755,7 +767,10 @@ fn a_nodes_budget_ends_that_node() {
 
 #[test]
 fn a_failed_run_can_be_tried_again() {
-    check(json!([ask("a"), ask("b"), ask("c")]), "b@1: final provider\n> retry\n> retry", expect![[r#"
+    check(
+        json!([ask("a"), ask("b"), ask("c")]),
+        "b@1: final provider\n> retry\n> retry",
+        expect![[r#"
         |    1 start a #1
         |    2 end a succeeded
         |    3 start b #1
@@ -774,7 +789,8 @@ fn a_failed_run_can_be_tried_again() {
         |   10 end b failed: {failure:{code:provider,message:no luck}}
         |   10 end c skipped: {stopped:{path:b}}
         |   10 run failed verified none outputs {inline:null}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -144,9 +144,7 @@ impl Maker {
             6 if !place.in_branch => json!({ "branch": self.id("b"), "writes": ["**"],
                          "children": self.list(count, depth, Place { in_branch: true }) }),
             1 => {
-                let one = |id: String, part: &str| {
-                    json!({ "agent": id, "prompt": format!("part {part}"), "writes": [format!("src/{part}/**")] })
-                };
+                let one = |id: String, part: &str| json!({ "agent": id, "prompt": format!("part {part}"), "writes": [format!("src/{part}/**")] });
                 json!({ "parallel": self.id("p"), "children": [one(self.id("c"), "x"), one(self.id("c"), "y")] })
             }
             4 => json!({ "expand": self.id("e"), "over": "4", "max_children": 3,
@@ -178,7 +176,8 @@ impl Maker {
             })
             .collect();
         let set = self.id("p");
-        let mut tournament = json!({ "tournament": self.id("k"), "candidates": set, "harvest": ["results", "patches"] });
+        let mut tournament =
+            json!({ "tournament": self.id("k"), "candidates": set, "harvest": ["results", "patches"] });
         if self.draw.chance(20) {
             tournament["require"] = json!("status == 'no'");
         }
@@ -187,8 +186,7 @@ impl Maker {
         } else {
             tournament["judge"] = json!({ "prompt": "which of {{ first.path }} and {{ second.path }}?" });
         }
-        let children =
-            json!([{ "parallel": set, "children": branches }, tournament,
+        let children = json!([{ "parallel": set, "children": branches }, tournament,
                    { "reduce": self.id("r"), "inputs": set, "how": "concat", "on_empty": [] }]);
         json!({ "sequence": self.id("q"), "children": children })
     }
