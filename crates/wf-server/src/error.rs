@@ -135,7 +135,7 @@ pub enum Error {
         owner: String,
     },
     /// The run's owner refused a command.
-    #[error("{message}")]
+    #[error("{message} ({reason})")]
     Refused {
         /// `already_resolved`, `not_waiting`, …
         reason: String,
@@ -316,7 +316,9 @@ impl Error {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::Branch { hint, .. } => hint.as_str(),
             Self::Git(error) => return error.hint().map(str::to_owned),
-            Self::NoRun { .. } => "`whaleflow ps` lists the runs of this project; runs belong to the repository or directory they were started in",
+            Self::NoRun { .. } => {
+                "`whaleflow ps` lists the runs of this project; runs belong to the repository or directory they were started in"
+            }
             Self::ManyRuns { .. } => "write more of the id",
             Self::Store(_) => "look at free space and at the permissions of the state directory (`whaleflow doctor`)",
             Self::Damaged(_) => "`whaleflow verify` names the first bad record; what is before it is intact",
@@ -324,15 +326,26 @@ impl Error {
             Self::Differs { .. } => "this log was not decided by this version, or it was changed",
             Self::Untrusted { .. } => "look at the workflow, then say `whaleflow trust`, or give --trust",
             Self::Held { .. } => "`whaleflow attach` follows it",
-            Self::Unheard { .. } => "the command stays in the run's inbox; `whaleflow show` says whether it took effect",
-            Self::Checkout { .. } => "commit or stash your changes first, or take the result with --as-branch or --patch",
+            Self::Unheard { .. } => {
+                "the command stays in the run's inbox; `whaleflow show` says whether it took effect"
+            }
+            Self::Checkout { .. } => {
+                "commit or stash your changes first, or take the result with --as-branch or --patch"
+            }
             Self::Exists { .. } => "`whaleflow show` shows it",
             Self::LogFull { .. } => "what is done is kept; start a new run for the rest",
             Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
             Self::Orphan { .. } => "`whaleflow resume` goes on with it; `whaleflow show` says what it waits for",
             Self::Bug(_) => "please report it; the log is intact",
-            Self::Input { .. } | Self::Config { .. } | Self::Invalid(_) | Self::Preflight(_) | Self::Refused { .. }
-            | Self::TimedOut { .. } | Self::Transfer { .. } | Self::Fixture { .. } | Self::Io { .. } => return None,
+            Self::Input { .. }
+            | Self::Config { .. }
+            | Self::Invalid(_)
+            | Self::Preflight(_)
+            | Self::Refused { .. }
+            | Self::TimedOut { .. }
+            | Self::Transfer { .. }
+            | Self::Fixture { .. }
+            | Self::Io { .. } => return None,
         };
         Some(text.to_owned())
     }

@@ -26,7 +26,6 @@ impl Files {
         let root = open(root, flags, Mode::empty()).map_err(refused)?;
         Ok(Self { root })
     }
-
 }
 
 impl Loader for Files {

@@ -188,7 +188,11 @@ pub(crate) fn child_program(environment: &Environment) -> PathBuf {
 
 /// The path that a name stands for, relative to the working directory where that is shorter.
 fn locate(environment: &Environment, project: &Project, name: &str) -> Option<PathBuf> {
-    if name.is_empty() || name.contains('/') || Spelling::of_path(name).is_some() || environment.cwd().join(name).exists() {
+    if name.is_empty()
+        || name.contains('/')
+        || Spelling::of_path(name).is_some()
+        || environment.cwd().join(name).exists()
+    {
         return None;
     }
     let roots = [environment.cwd(), project.root()];
@@ -208,7 +212,8 @@ fn start_of(label: &str) -> Span {
 }
 
 fn unreadable(label: &str, error: &LoadError) -> Error {
-    let mut found = Diagnostic::error(SOURCE_UNREADABLE, &start_of(label), format!("{label:?} cannot be read: {error}"));
+    let mut found =
+        Diagnostic::error(SOURCE_UNREADABLE, &start_of(label), format!("{label:?} cannot be read: {error}"));
     if *error == LoadError::Missing {
         found = found.with_hint(
             "give a path, or a name in .whaleflow/workflows or workflows; `whaleflow init` writes a first workflow",

@@ -27,7 +27,8 @@ pub(crate) async fn retry(session: &Session, args: &RetryArgs) -> Result<u8, Err
     let command = Command::Retry { path: args.node.clone(), by: session.environment.user() };
     if engine.is_owned(&run).await? {
         let what = args.node.as_deref().unwrap_or("what failed");
-        let act = Act { verb: "retry", command, instance: args.node.as_deref(), done: format!("{what} is tried again") };
+        let act =
+            Act { verb: "retry", command, instance: args.node.as_deref(), done: format!("{what} is tried again") };
         return give(session, &engine, &run, &act, &args.go_on).await;
     }
     ops::would_accept(&engine, &run, &command).await?;
@@ -59,7 +60,8 @@ pub(crate) async fn cancel(session: &Session, args: &CancelArgs) -> Result<u8, E
 pub(crate) async fn decide(session: &Session, args: &DecideArgs, approved: bool) -> Result<u8, Error> {
     let (engine, run) = session.run(&args.run).await?;
     let digest = args.digest.as_deref().map(|text| {
-        text.parse::<Digest>().map_err(|_| Error::usage(format!("--digest {text:?} is not a digest, which `show` names")))
+        text.parse::<Digest>()
+            .map_err(|_| Error::usage(format!("--digest {text:?} is not a digest, which `show` names")))
     });
     let data = match &args.data {
         Some(text) => json("--data", text)?,
@@ -105,8 +107,27 @@ async fn default_data(engine: &Engine, run: &RunId, path: &str, approved: bool) 
     Ok(if approved && has_form { Value::map::<String>([]) } else { Value::Null })
 }
 
-/// Gives a command to the run's owner; where there is none, takes the run over with it.
+/// Gives a command to the run's owner; where there is none, takes the run over with it. With `--json`, a refusal is an
+/// answer like another.
 async fn give(session: &Session, engine: &Engine, run: &RunId, act: &Act<'_>, args: &GoOnArgs) -> Result<u8, Error> {
+    match try_give(session, engine, run, act, args).await {
+        Err(error @ Error::Refused { .. }) if session.out.is_json() => {
+            let Error::Refused { reason, message } = &error else { return Err(error) };
+            let refused = CommandView::refused(act.verb, Some(run.as_str()), reason, message.as_str());
+            session.out.json(&act.instance.map_or(refused.clone(), |path| refused.at(path)));
+            Ok(error.class().exit_code())
+        }
+        other => other,
+    }
+}
+
+async fn try_give(
+    session: &Session,
+    engine: &Engine,
+    run: &RunId,
+    act: &Act<'_>,
+    args: &GoOnArgs,
+) -> Result<u8, Error> {
     let accepted = CommandView::accepted(act.verb, Some(run.as_str()), act.done.as_str());
     let accepted = act.instance.map_or(accepted.clone(), |path| accepted.at(path));
     if engine.is_owned(run).await? {

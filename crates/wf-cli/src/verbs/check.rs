@@ -22,12 +22,11 @@ pub(crate) fn options_of(args: &CheckArgs) -> RunOptions {
 
 /// `check WORKFLOW`
 pub(crate) async fn check(session: &Session, args: &CheckArgs) -> Result<u8, Error> {
-    let (hash, found, preflight) =
-        match plan_of(&session.environment, &session.project, &options_of(args)).await {
-            Ok(plan) => (Some(plan.workflow.hash()), plan.notes, plan.preflight),
-            Err(Error::Invalid(found)) => (None, found, Vec::new()),
-            Err(error) => return Err(error),
-        };
+    let (hash, found, preflight) = match plan_of(&session.environment, &session.project, &options_of(args)).await {
+        Ok(plan) => (Some(plan.workflow.hash()), plan.notes, plan.preflight),
+        Err(Error::Invalid(found)) => (None, found, Vec::new()),
+        Err(error) => return Err(error),
+    };
     let view = CheckView::of(hash, &found, &preflight);
     session.out.show(&view, |view, style| {
         let mut text = String::new();

@@ -12,13 +12,16 @@ use crate::session::Session;
 /// `init`
 pub(crate) fn init(session: &Session) -> Result<u8, Error> {
     let written = wf_server::init(&session.project)?;
-    let shown = |path: &std::path::Path| {
-        path.strip_prefix(session.environment.cwd()).unwrap_or(path).display().to_string()
-    };
-    let mut view = CommandView::accepted("init", None, match written.made.is_empty() {
-        true => "everything was there already; nothing was changed",
-        false => "a first workflow is ready: whaleflow run starter",
-    });
+    let shown =
+        |path: &std::path::Path| path.strip_prefix(session.environment.cwd()).unwrap_or(path).display().to_string();
+    let mut view = CommandView::accepted(
+        "init",
+        None,
+        match written.made.is_empty() {
+            true => "everything was there already; nothing was changed",
+            false => "a first workflow is ready: whaleflow run starter",
+        },
+    );
     for path in &written.made {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         view = view.with(&name, shown(path));
