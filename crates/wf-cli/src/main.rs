@@ -16,7 +16,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use wf_server::{Class, Environment};
+use wf_server::{Class, Environment, Error};
 
 use crate::args::Cli;
 use crate::out::Out;
@@ -34,12 +34,26 @@ fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Class::Usage.exit_code() } else { 0 });
-        }
+        Err(error) => return ExitCode::from(misread(&error)),
     };
     ExitCode::from(run(cli))
+}
+
+/// What clap could not read, or what it was asked to print.
+fn misread(error: &clap::Error) -> u8 {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let hint = Some("`whaleflow --help` and `whaleflow VERB --help` have examples".to_owned());
+        let view = wf_view::ErrorView::new(Error::usage("").code(), message, hint, "usage");
+        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(&view).unwrap_or_default());
+    }
+    Class::Usage.exit_code()
 }
 
 fn run(cli: Cli) -> u8 {

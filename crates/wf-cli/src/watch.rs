@@ -48,18 +48,26 @@ impl<'a> Watcher<'a> {
         self.fold
     }
 
-    /// Takes records in that were there before anybody watched.
+    /// Takes records in without a word.
     pub(crate) fn catch_up(&mut self, page: &[Followed]) -> Result<(), Error> {
         page.iter().try_for_each(|followed| push(&mut self.fold, followed))
     }
 
     /// Takes records in, and says what is worth a line.
     pub(crate) fn take(&mut self, page: &[Followed]) -> Result<(), Error> {
+        self.take_after(0, page)
+    }
+
+    /// Takes records in, and says what is worth a line of those after the first `known`.
+    pub(crate) fn take_after(&mut self, known: u64, page: &[Followed]) -> Result<(), Error> {
         let shows_lines = !self.out.is_json() && !self.out.can_redraw();
         let style = self.out.message_style();
         for followed in page {
             push(&mut self.fold, followed)?;
-            if shows_lines && let Some(line) = progress_line(&self.fold, &followed.record, style) {
+            if shows_lines
+                && followed.seq.0 > known
+                && let Some(line) = progress_line(&self.fold, &followed.record, style)
+            {
                 self.out.message(&line);
             }
         }
@@ -90,14 +98,6 @@ impl<'a> Watcher<'a> {
     pub(crate) async fn rest(&mut self) {
         self.draw().await;
         self.drawn = 0;
-    }
-
-    /// Takes the picture away.
-    pub(crate) fn clear(&mut self) {
-        if self.drawn > 0 {
-            self.out.raw_message(&format!("\u{1b}[{}A\r\u{1b}[J", self.drawn));
-            self.drawn = 0;
-        }
     }
 
     /// Reads the last words of what is under way.

@@ -135,7 +135,7 @@ pub enum Error {
         owner: String,
     },
     /// The run's owner refused a command.
-    #[error("{message}")]
+    #[error("{message} ({reason})")]
     Refused {
         /// `already_resolved`, `not_waiting`, …
         reason: String,

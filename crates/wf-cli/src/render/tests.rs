@@ -284,7 +284,7 @@ fn a_list_of_runs() {
 #[test]
 fn a_plan() {
     expect![[r#"
-        contest c4a06d9db3f1
+        contest f0b458d0288d
         Two fixes, one wins.
         leaves      at most 6
         budget      100.0k tokens, $2.0000
@@ -315,7 +315,7 @@ fn a_plan() {
     "#]]
     .assert_eq(&plan::plan_text(&PlanView::of(&workflow_of(CONTEST)), WIDE));
     expect![[r#"
-        gated f480dd4fd90a
+        gated 5a83c549d5c2
         leaves      at most 4
         budget      no ceiling of its own
         roles       default (3 nodes)
@@ -337,7 +337,7 @@ fn a_plan() {
     "#]]
     .assert_eq(&plan::plan_text(&PlanView::of(&workflow_of(GATED)), WIDE));
     expect![[r#"
-        fanout 3c8b22252835
+        fanout 3d2e8e3d7371
         leaves      at most 5
         budget      no ceiling of its own
         roles       default (1 node)

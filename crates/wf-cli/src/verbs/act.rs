@@ -107,8 +107,27 @@ async fn default_data(engine: &Engine, run: &RunId, path: &str, approved: bool) 
     Ok(if approved && has_form { Value::map::<String>([]) } else { Value::Null })
 }
 
-/// Gives a command to the run's owner; where there is none, takes the run over with it.
+/// Gives a command to the run's owner; where there is none, takes the run over with it. With `--json`, a refusal is an
+/// answer like another.
 async fn give(session: &Session, engine: &Engine, run: &RunId, act: &Act<'_>, args: &GoOnArgs) -> Result<u8, Error> {
+    match try_give(session, engine, run, act, args).await {
+        Err(error @ Error::Refused { .. }) if session.out.is_json() => {
+            let Error::Refused { reason, message } = &error else { return Err(error) };
+            let refused = CommandView::refused(act.verb, Some(run.as_str()), reason, message.as_str());
+            session.out.json(&act.instance.map_or(refused.clone(), |path| refused.at(path)));
+            Ok(error.class().exit_code())
+        }
+        other => other,
+    }
+}
+
+async fn try_give(
+    session: &Session,
+    engine: &Engine,
+    run: &RunId,
+    act: &Act<'_>,
+    args: &GoOnArgs,
+) -> Result<u8, Error> {
     let accepted = CommandView::accepted(act.verb, Some(run.as_str()), act.done.as_str());
     let accepted = act.instance.map_or(accepted.clone(), |path| accepted.at(path));
     if engine.is_owned(run).await? {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wf_runtime::Drive;
 use wf_server::amounts::parse_duration_ms;
 use wf_server::follow::Follower;
-use wf_server::{Class, Engine, Error, follow};
+use wf_server::{Class, Engine, Error, Keeper, follow};
 use wf_store::{RunId, Seq};
 use wf_view::RunFacts;
 
@@ -17,8 +17,10 @@ use crate::watch::Watcher;
 
 /// Between two pictures, and between two looks for the run's owner.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How many looks in a row may find no owner: one process may be handing the run to another.
+/// How many looks in a row may find no owner, when one process may be handing the run to another.
 const ORPHAN_LOOKS_MAX: u32 = 30;
+/// How much more it counts to know that there is none.
+const ORPHAN_CERTAIN: u32 = 15;
 
 /// `attach RUN`
 pub(crate) async fn attach(session: &Session, args: &AttachArgs) -> Result<u8, Error> {
@@ -96,7 +98,11 @@ async fn follow_to_rest(session: &Session, engine: &Engine, run: &RunId, is_show
                 if is_shown {
                     watcher.draw().await;
                 }
-                orphan_looks = if engine.is_owned(run).await? { 0 } else { orphan_looks + 1 };
+                orphan_looks = match engine.keeper(run).await? {
+                    Keeper::Process => 0,
+                    Keeper::Changing => orphan_looks + 1,
+                    Keeper::Nobody => orphan_looks + ORPHAN_CERTAIN,
+                };
             }
             () = interrupts.next() => {
                 watcher.rest().await;

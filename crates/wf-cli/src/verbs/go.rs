@@ -8,11 +8,12 @@ use wf_runtime::{Drive, DriveOptions, Finished, Owned};
 use wf_server::follow::Follower;
 use wf_server::{Class, Engine, Error, Owner, detach, follow, ops};
 use wf_store::{RunId, Seq};
-use wf_view::{CommandView, GateView, Keep, RunFacts, RunFold, RunSummary};
+use wf_view::{CommandView, GateView, GatesView, Keep, RunFacts, RunFold, RunSummary};
 
 use crate::args::DriveChildArgs;
 use crate::ask;
 use crate::interrupt::Interrupts;
+use crate::render::replies::gates_text;
 use crate::render::summary::summary;
 use crate::session::Session;
 use crate::watch::Watcher;
@@ -47,6 +48,7 @@ pub(crate) fn leave(session: &Session, engine: &Engine, run: &RunId, is_paced: b
     let (pid, log) = detach(engine, run, is_paced)?;
     let message = format!("run {run} goes on in process {pid}; `whaleflow attach {run}` follows it");
     let view = CommandView::accepted(verb, Some(run.as_str()), message.as_str()).with("log", log.display().to_string());
+    let view = view.with("process", pid.to_string());
     if session.out.is_json() {
         session.out.json(&view);
     } else {
@@ -108,6 +110,7 @@ impl Going<'_> {
         let stop = CancelToken::default();
         let options = DriveOptions { stop: stop.clone(), park_on_people: true };
         let workflow = owned.state().workflow().clone();
+        let known = owned.state().records();
         let mut drive = tokio::spawn(owned.drive(options));
         let mut interrupts = Interrupts::catch()?;
         let mut watcher = Watcher::new(&self.session.out, self.engine, run, workflow);
@@ -118,7 +121,7 @@ impl Going<'_> {
         let finished = loop {
             tokio::select! {
                 finished = &mut drive => break finished,
-                page = follower.next(), if !is_silent => watcher.take(&page?)?,
+                page = follower.next(), if !is_silent => watcher.take_after(known, &page?)?,
                 _ = draw.tick(), if !is_silent => watcher.draw().await,
                 () = interrupts.next() => {
                     if is_stopping {
@@ -141,7 +144,7 @@ impl Going<'_> {
             if page.is_empty() {
                 break;
             }
-            watcher.take(&page)?;
+            watcher.take_after(known, &page)?;
         }
         watcher.rest().await;
         let mut fold = watcher.into_fold();
@@ -173,6 +176,10 @@ pub(crate) fn tell(session: &Session, rested: &Rested) {
         session.out.json(&RunSummary::of(&rested.fold, &rested.facts));
     } else {
         session.out.data(&summary(&rested.fold, &rested.facts, session.out.data_style()));
+        let gates = GatesView::of(&rested.fold);
+        if !gates.gates.is_empty() {
+            session.out.message(&gates_text(&gates, session.out.message_style()));
+        }
     }
 }
 

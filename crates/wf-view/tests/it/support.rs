@@ -49,7 +49,7 @@ impl Script {
             labels: BTreeMap::from([("team".to_owned(), "core".to_owned())]),
             catalog: Digest::of(b"catalog"),
             sandbox: "none".to_owned(),
-            repo: Some("/repo".to_owned()),
+            repo: None,
             rules: None,
         })));
         script
