@@ -63,7 +63,7 @@ fn timeline(workflow: &Arc<Workflow>, script: &mut Script) -> String {
                 }
                 _ => match script.commands.pop_front() {
                     Some(command) => {
-                        lines.push(format!("{:>5} > {command}", now));
+                        lines.push(format!("{now:>5} > {command}"));
                         InputBody::Command(parse_command(&command))
                     }
                     None => break,

@@ -274,7 +274,7 @@ fn performed(seed: u64, weather: Weather, workflow: &Workflow, leaf: &LeafReques
         usage = Usage::default();
     }
     // Throttling depends on the generation, so that it ends.
-    if draw.chance(weather.throttling) && generation < 8 && generation % 2 == 0 {
+    if draw.chance(weather.throttling) && generation < 8 && generation.is_multiple_of(2) {
         return Outcome::Throttled { retry_after_ms: 1_500, usage: Usage::default() };
     }
     if draw.chance(weather.failures) {
