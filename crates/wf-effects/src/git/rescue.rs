@@ -77,7 +77,9 @@ impl Rescuer {
             if let Err(error) = &left.capture {
                 message.push_str(&format!("not read by git: {error}\n"));
             }
-            self.repository.commit_tree(tree_id, &[parent], &message, None).await?
+            // Dated as its parent, so that the same work is the same commit and needs one ref only.
+            let at_ms = self.repository.facts_of(parent).await?.at_ms;
+            self.repository.commit_tree(tree_id, &[parent], &message, Some(at_ms)).await?
         };
         // Nothing is moved before the ref that says where it is.
         let reference = self.save_commit(branch, &commit).await?;

@@ -76,7 +76,7 @@ fn append(path: &Path, text: &str) {
 const ATTRIBUTES: &str = "* filter=t diff=t merge=t\n*.txt filter=p=q.r diff=t\n";
 
 /// Every operation there is, with work in the tree.
-async fn do_everything(bench: &Bench) {
+async fn every_operation(bench: &Bench) {
     let git = open_git(&bench.lab.path("")).await;
     let trees = open_trees(&git, &bench.repo, &bench.lab.path("trees")).await;
     let repository = trees.repository().clone();
@@ -131,7 +131,7 @@ async fn the_repositorys_config_hooks_and_attributes() {
     write_all(&bench.repo, &[(".git/info/attributes", ATTRIBUTES)]);
     std::fs::write(bench.lab.path("attributes"), ATTRIBUTES).unwrap();
     plant_hooks(&bench, "default", &bench.repo.join(".git/hooks"));
-    do_everything(&bench).await;
+    every_operation(&bench).await;
     assert_silent(&bench);
 }
 
@@ -141,7 +141,7 @@ async fn attributes_in_the_tree() {
     write_all(&bench.repo, &[(".gitattributes", ATTRIBUTES), ("src/.gitattributes", ATTRIBUTES)]);
     bench.base = super::support::commit_all(&bench.repo, "attributes");
     append(&bench.repo.join(".git/config"), &poisoned_config(&bench, "own"));
-    do_everything(&bench).await;
+    every_operation(&bench).await;
     assert_silent(&bench);
 }
 
@@ -159,7 +159,7 @@ async fn included_and_per_worktree_config() {
     );
     std::fs::write(bench.repo.join(".git/config.worktree"), poisoned_config(&bench, "worktree")).unwrap();
     write_all(&bench.repo, &[(".git/info/attributes", ATTRIBUTES)]);
-    do_everything(&bench).await;
+    every_operation(&bench).await;
     assert_silent(&bench);
 }
 

@@ -10,13 +10,16 @@ use crate::world::{Weather, drawn_workflow};
 const FAIR: Weather = Weather { failures: 12, throttling: 8, unknown_usage: 5, lies_about_usage: false };
 const ROUGH: Weather = Weather { failures: 25, throttling: 10, unknown_usage: 20, lies_about_usage: true };
 
+/// The seeds of an ordinary run of the tests.
+const SEEDS: std::ops::Range<u64> = 0..1_000;
+
 fn seeds() -> std::ops::Range<u64> {
     #[expect(clippy::disallowed_methods, reason = "a test may be told which seeds to run")]
     let read = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match (read("WHALEFLOW_SIM_SEED"), read("WHALEFLOW_SIM_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(count)) => 0..count,
-        (None, None) => 0..200,
+        (None, None) => SEEDS,
     }
 }
 
@@ -33,8 +36,8 @@ fn every_seed_ends_and_replays_whatever_happens() {
         crashes += simulated.crashes;
         refused += simulated.refused;
     }
-    if seeds() == (0..200) {
-        assert!(crashes > 500 && refused > 100, "{crashes} crashes, {refused} refusals");
+    if seeds() == SEEDS {
+        assert!(crashes > 1_000 && refused > 1_000, "{crashes} crashes, {refused} refusals");
         assert!(ends.len() == 4, "{ends:?}");
     }
 }
@@ -84,8 +87,8 @@ fn crashes_change_no_result() {
         assert_eq!(calm.end.verified, killed.end.verified, "seed {seed}");
         compared += 1;
     }
-    if seeds() == (0..200) {
-        assert!(compared > 20, "{compared}");
+    if seeds() == SEEDS {
+        assert!(compared > 200, "{compared}");
     }
 }
 
