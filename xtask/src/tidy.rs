@@ -24,21 +24,30 @@ pub use project::{Project, SourceFile};
 /// Something that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// A file, with a line where there is one, or a crate.
+    /// A file or a crate.
     pub place: String,
+    /// The line, from 1, where there is one.
+    pub line: Option<usize>,
     /// What is wrong there.
     pub message: String,
 }
 
 impl Finding {
     pub(crate) fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { place: place.into(), message: message.into() }
+        Self { place: place.into(), line: None, message: message.into() }
+    }
+
+    pub(crate) fn at(place: impl Into<String>, line: usize, message: impl Into<String>) -> Self {
+        Self { line: Some(line), ..Self::new(place, message) }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.place, self.message),
+            None => write!(f, "{}: {}", self.place, self.message),
+        }
     }
 }
 

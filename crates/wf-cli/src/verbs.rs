@@ -25,7 +25,7 @@ pub(crate) async fn run_verb(session: &Session, verb: Verb) -> Result<u8, Error>
         Verb::Trust(args) => place::trust(session, &args),
         Verb::Check(args) => check::check(session, &args).await,
         Verb::Plan(args) => check::plan(session, &args).await,
-        Verb::Run(args) => run::run(session, &args).await,
+        Verb::Run(args) => Box::pin(run::run(session, &args)).await,
         Verb::Ps(args) => list::ps(session, &args).await,
         Verb::Show(args) => list::show(session, &args).await,
         Verb::Logs(args) => logs::logs(session, &args).await,

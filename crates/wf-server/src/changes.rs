@@ -60,7 +60,7 @@ pub fn change_of(fold: &RunFold, branch: Option<&str>) -> Result<Change, Error> 
     })?;
     Ok(Change {
         branch: chosen.0.path.to_string(),
-        checkpoint: chosen.1.clone(),
+        checkpoint: chosen.1,
         repo,
         run: started.run_id.clone(),
         base: started.base.clone(),

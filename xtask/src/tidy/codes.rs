@@ -13,12 +13,12 @@ pub(crate) fn explained_and_tested(project: &Project) -> Vec<Finding> {
     let used = used(project);
     let tested = tested(project);
     let (entries, mut findings) = entries(project);
-    for (code, place) in &used {
+    for (code, (path, line)) in &used {
         if !entries.contains(code) {
-            findings.push(Finding::new(place, format!("{code} has no entry in {EXPLAINED}")));
+            findings.push(Finding::at(path, *line, format!("{code} has no entry in {EXPLAINED}")));
         }
         if !tested.contains(code) {
-            findings.push(Finding::new(place, format!("{code} occurs in no test")));
+            findings.push(Finding::at(path, *line, format!("{code} occurs in no test")));
         }
     }
     let idle = entries.iter().filter(|code| !used.contains_key(*code));
@@ -27,13 +27,13 @@ pub(crate) fn explained_and_tested(project: &Project) -> Vec<Finding> {
 }
 
 /// Codes outside tests, each with the first place where it occurs.
-fn used(project: &Project) -> BTreeMap<String, String> {
+fn used(project: &Project) -> BTreeMap<String, (String, usize)> {
     let mut found = BTreeMap::new();
     for file in project.files.iter().filter(|file| file.is_source() && file.path.starts_with("crates/")) {
         let Some(rust) = &file.rust else { continue };
         let text = rust.without_tests(&rust.uncommented);
         for (at, code) in codes(&text) {
-            found.entry(code.to_owned()).or_insert_with(|| format!("{}:{}", file.path, line_of(&text, at)));
+            found.entry(code.to_owned()).or_insert_with(|| (file.path.clone(), line_of(&text, at)));
         }
     }
     found
@@ -57,14 +57,13 @@ fn entries(project: &Project) -> (BTreeSet<String>, Vec<Finding>) {
     let (mut found, mut findings) = (BTreeSet::new(), Vec::new());
     for (number, line) in project.text(EXPLAINED).unwrap_or_default().lines().enumerate() {
         let Some(heading) = line.strip_prefix("## WF") else { continue };
-        let place = format!("{EXPLAINED}:{}", number + 1);
         let (digits, title) = heading.split_once(' ').unwrap_or((heading, ""));
         let code = format!("WF{digits}");
         if codes(&code).count() != 1 || title.trim().is_empty() {
-            findings.push(Finding::new(place.clone(), "an entry is headed by its code and a title"));
+            findings.push(Finding::at(EXPLAINED, number + 1, "an entry is headed by its code and a title"));
         }
         if !found.insert(code.clone()) {
-            findings.push(Finding::new(place, format!("{code} has two entries")));
+            findings.push(Finding::at(EXPLAINED, number + 1, format!("{code} has two entries")));
         }
     }
     (found, findings)

@@ -121,12 +121,12 @@ pub(crate) fn manifests(project: &Project) -> Vec<Finding> {
 /// How many exemptions from `disallowed-methods` each crate may have, in sources and in tests.
 pub(crate) fn exemptions(project: &Project) -> Result<BTreeMap<String, (usize, usize)>, Finding> {
     let text = project.text(FILE).unwrap_or_default();
-    let rows = architecture::table(text, &["exempt crate", "in sources", "in tests"])
+    let rows = architecture::table(text, &["exempt crate", "in sources", "in tests and examples"])
         .ok_or_else(|| Finding::new(FILE, "there is no table with the column 'exempt crate'"))?;
     let count = |row: &BTreeMap<String, String>, column: &str| row.get(column).and_then(|cell| cell.parse().ok());
     let mut found = BTreeMap::new();
     for row in rows {
-        let counts = count(&row, "in sources").zip(count(&row, "in tests"));
+        let counts = count(&row, "in sources").zip(count(&row, "in tests and examples"));
         for name in architecture::ticked(&row["exempt crate"]) {
             let counts = counts.ok_or_else(|| Finding::new(FILE, format!("{name}'s exemptions are not numbers")))?;
             found.insert(name, counts);

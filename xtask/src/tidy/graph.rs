@@ -69,7 +69,7 @@ struct DepKind {
 ///
 /// # Errors
 /// When it is not that.
-pub fn parse(text: &str) -> anyhow::Result<Graph> {
+pub(super) fn parse(text: &str) -> anyhow::Result<Graph> {
     let metadata: Metadata = serde_json::from_str(text).context("cargo's metadata have another form")?;
     let is_member = |id: &String| metadata.workspace_members.contains(id);
     let members: Vec<&Package> = metadata.packages.iter().filter(|package| is_member(&package.id)).collect();
@@ -86,7 +86,11 @@ pub fn parse(text: &str) -> anyhow::Result<Graph> {
 
 fn folder(manifest: &str, root: &str) -> String {
     let inside = manifest.strip_prefix(root).unwrap_or(manifest);
-    inside.trim_start_matches(['/', '\\']).trim_end_matches("Cargo.toml").trim_end_matches(['/', '\\']).replace('\\', "/")
+    inside
+        .trim_start_matches(['/', '\\'])
+        .trim_end_matches("Cargo.toml")
+        .trim_end_matches(['/', '\\'])
+        .replace('\\', "/")
 }
 
 fn tree(metadata: &Metadata, root: &str) -> BTreeSet<String> {
@@ -96,7 +100,8 @@ fn tree(metadata: &Metadata, root: &str) -> BTreeSet<String> {
     let (mut seen, mut todo) = (BTreeSet::new(), vec![root]);
     while let Some(id) = todo.pop() {
         let deps = nodes.get(id).map_or(&[][..], |node| &node.deps);
-        let linked = deps.iter().filter(|dep| dep.dep_kinds.is_empty() || dep.dep_kinds.iter().any(|it| it.kind.is_none()));
+        let linked =
+            deps.iter().filter(|dep| dep.dep_kinds.is_empty() || dep.dep_kinds.iter().any(|it| it.kind.is_none()));
         todo.extend(linked.map(|dep| dep.pkg.as_str()).filter(|pkg| seen.insert(*pkg)));
     }
     seen.into_iter().filter_map(|id| names.get(id).map(|name| (*name).to_owned())).collect()

@@ -14,8 +14,8 @@ pub(crate) fn long(project: &Project) -> Vec<Finding> {
         let Some(rust) = &file.rust else { continue };
         for function in rust.functions() {
             if function.lines > FUNCTION_LINES_MAX {
-                let place = format!("{}:{}", file.path, function.line);
-                found.push(Finding::new(place, format!("{} has {} lines", function.name, function.lines)));
+                let message = format!("{} has {} lines", function.name, function.lines);
+                found.push(Finding::at(&file.path, function.line, message));
             }
         }
         let tests: usize = rust.tests.iter().map(|range| file.text[range.clone()].lines().count()).sum();

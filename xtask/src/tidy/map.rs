@@ -22,7 +22,7 @@ pub(crate) fn names(project: &Project) -> Vec<Finding> {
     }
     for word in named.iter().filter(|word| !project.graph.contains_key(**word)) {
         let at = text.find(word).map_or(1, |at| line_of(text, at));
-        findings.push(Finding::new(format!("{FILE}:{at}"), format!("{word} is no crate")));
+        findings.push(Finding::at(FILE, at, format!("{word} is no crate")));
     }
     let missing = project.graph.keys().filter(|name| !named.contains(name.as_str()));
     findings.extend(missing.map(|name| Finding::new(FILE, format!("it does not name {name}"))));
@@ -35,8 +35,7 @@ pub(crate) fn paths(project: &Project) -> Vec<Finding> {
     for file in project.files.iter().filter(|file| file.path == FILE || file.path == "STYLE.md") {
         for (number, line) in file.text.lines().enumerate() {
             let missing = ticked(line).into_iter().filter(|word| is_path(word) && !exists(project, word));
-            let place = format!("{}:{}", file.path, number + 1);
-            findings.extend(missing.map(|word| Finding::new(place.clone(), format!("{word} does not exist"))));
+            findings.extend(missing.map(|word| Finding::at(&file.path, number + 1, format!("{word} does not exist"))));
         }
     }
     findings

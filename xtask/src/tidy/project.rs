@@ -29,7 +29,7 @@ pub struct SourceFile {
     pub path: String,
     /// Its text.
     pub text: String,
-    /// Its text taken apart, if it is Rust.
+    /// Its text taken apart, if it is Rust of one of the crates.
     pub rust: Option<RustText>,
     /// Whether it is a test as a whole.
     pub is_test: bool,
@@ -46,7 +46,7 @@ impl SourceFile {
         }
     }
 
-    /// Whether it is Rust.
+    /// Whether it is Rust of one of the crates.
     pub fn is_rust(&self) -> bool {
         self.rust.is_some()
     }
@@ -93,7 +93,9 @@ impl Project {
 }
 
 fn source_file(path: String, text: String) -> SourceFile {
-    let rust = path.ends_with(".rs").then(|| RustText::new(&text));
+    // A workflow's fixtures may be Rust too, and are no part of the program.
+    let is_ours = path.starts_with("crates/") || path.starts_with("xtask/");
+    let rust = (is_ours && path.ends_with(".rs")).then(|| RustText::new(&text));
     let mut folders = path.split('/').rev().skip(1);
     let is_test = folders.any(|part| matches!(part, "tests" | "benches"));
     SourceFile { path, text, rust, is_test }

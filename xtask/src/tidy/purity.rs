@@ -29,8 +29,8 @@ fn impure(project: &Project, file: &SourceFile) -> Vec<Finding> {
     let reached = std_modules(&code).into_iter().filter(|(_, name)| MODULES.contains(&name.as_str()));
     found.extend(reached.map(|(at, name)| (at, format!("std::{name}"))));
     found.sort();
-    let place = |at| format!("{}:{}", file.path, line_of(&code, at));
-    found.into_iter().map(|(at, what)| Finding::new(place(at), format!("a pure crate uses {what}"))).collect()
+    let finding = |(at, what)| Finding::at(&file.path, line_of(&code, at), format!("a pure crate uses {what}"));
+    found.into_iter().map(finding).collect()
 }
 
 /// Whether `log::` at an offset is a module of the crate's own, and not the crate for logging.

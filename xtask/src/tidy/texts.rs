@@ -38,8 +38,8 @@ pub(crate) fn registries(project: &Project) -> Vec<Finding> {
     for file in project.files.iter().filter(|file| file.path == "Cargo.lock") {
         for (number, line) in file.text.lines().enumerate() {
             if line.starts_with("source = ") && line != PUBLIC_REGISTRY {
-                let place = format!("{}:{}", file.path, number + 1);
-                findings.push(Finding::new(place, "a crate comes from elsewhere than the public registry"));
+                let message = "a crate comes from elsewhere than the public registry";
+                findings.push(Finding::at(&file.path, number + 1, message));
             }
         }
     }
@@ -51,9 +51,7 @@ fn contained(project: &Project, needles: &[&str], message: &str) -> Vec<Finding>
     for file in &project.files {
         for needle in needles {
             let found = file.text.match_indices(needle);
-            findings.extend(found.map(|(at, _)| {
-                Finding::new(format!("{}:{}", file.path, line_of(&file.text, at)), format!("{message}: {needle}"))
-            }));
+            findings.extend(found.map(|(at, _)| Finding::at(&file.path, line_of(&file.text, at), message)));
         }
     }
     findings

@@ -7,8 +7,7 @@ use super::{Finding, Project, dependencies};
 use crate::rust_text::{ident_at, is_ident, line_of, skip_space, words};
 
 /// Code that is not finished, or a test that does not test.
-const CODE: [&str; 7] =
-    ["todo!", "unimplemented!", "dbg!", "#[ignore", "should_panic", "#[allow(", "#![allow("];
+const CODE: [&str; 7] = ["todo!", "unimplemented!", "dbg!", "#[ignore", "should_panic", "#[allow(", "#![allow("];
 
 /// Put together here, so that this file does not contain it.
 const UNFINISHED: &str = concat!("FIX", "ME");
@@ -24,13 +23,13 @@ pub(crate) fn forbidden(project: &Project) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &project.files {
         let Some(rust) = &file.rust else { continue };
-        let place = |at| format!("{}:{}", file.path, line_of(&file.text, at));
+        let finding = |at, message: String| Finding::at(&file.path, line_of(&file.text, at), message);
         for word in CODE {
             let found = words(&rust.code, word);
-            findings.extend(found.map(|at| Finding::new(place(at), format!("{word} does not belong into sources"))));
+            findings.extend(found.map(|at| finding(at, format!("{word} does not belong into sources"))));
         }
         let unfinished = words(&file.text, UNFINISHED);
-        findings.extend(unfinished.map(|at| Finding::new(place(at), "something is left to be put right")));
+        findings.extend(unfinished.map(|at| finding(at, "something is left to be put right".to_owned())));
     }
     findings
 }
@@ -44,8 +43,8 @@ pub(crate) fn names(project: &Project) -> Vec<Finding> {
             for at in words(&rust.code, keyword) {
                 let Some(name) = ident_at(&rust.code, skip_space(&rust.code, at + keyword.len())) else { continue };
                 if is_vague(name) {
-                    let place = format!("{}:{}", file.path, line_of(&rust.code, at));
-                    findings.push(Finding::new(place, format!("the name {name} says nothing")));
+                    let line = line_of(&rust.code, at);
+                    findings.push(Finding::at(&file.path, line, format!("the name {name} says nothing")));
                 }
             }
         }
@@ -56,7 +55,7 @@ pub(crate) fn names(project: &Project) -> Vec<Finding> {
 fn is_vague(name: &str) -> bool {
     let starts: Vec<usize> = name.match_indices(char::is_uppercase).map(|(at, _)| at).chain([name.len()]).collect();
     let mut parts = starts.windows(2).map(|ends| &name[ends[0]..ends[1]]);
-    let ends_vaguely = ["Data", "Info"].iter().any(|end| name.ends_with(end) && name != end);
+    let ends_vaguely = ["Data", "Info"].iter().any(|end| name.ends_with(end) && name != *end);
     name.starts_with("do_") || ends_vaguely || parts.any(|part| VAGUE.contains(&part))
 }
 

@@ -142,14 +142,14 @@ fn a_run_line_by_line() {
     let mut lines = Vec::new();
     for (at, record) in script.records.iter().enumerate() {
         fold.push(at as u64 + 1, record).unwrap();
-        lines.extend(progress::progress_line(&fold, record, Style::PLAIN));
+        lines.extend(progress::progress_line(&fold, record, Style::PLAIN).map(|line| format!("|{line}")));
     }
     expect![[r#"
-           2.0s      0/4  tries/broken attempt 2 follows: the provider said no
-           9.5s      0/4  tries/broken failed (9.5s, 44 tokens $0.0004): the provider said no
-          11.5s      1/4  tries/plan succeeded (2.0s, 1.3k tokens $0.0123)
-          11.5s      1/4  tries succeeded (11.5s)
-          12.5s      1/4  ok waits for a decision"#]]
+        |   2.0s      0/4  tries/broken attempt 2 follows: the provider said no
+        |   9.5s      0/4  tries/broken failed (9.5s, 44 tokens $0.0004): the provider said no
+        |  11.5s      1/4  tries/plan succeeded (2.0s, 1.3k tokens $0.0123)
+        |  11.5s      1/4  tries succeeded (11.5s)
+        |  12.5s      1/4  ok waits for a decision"#]]
     .assert_eq(&lines.join("\n"));
 }
 

@@ -118,7 +118,6 @@ async fn follow_to_rest(session: &Session, engine: &Engine, run: &RunId, is_show
     follow::hydrate(&engine.store, &mut fold).await?;
     let row = engine.store.runs.head(run).await?;
     let log_digest = (row.seq.0 == fold.seq()).then_some(row.hash);
-    let repo = fold.state().started().and_then(|started| started.repo.clone());
-    let facts = RunFacts { log_digest, repo, now_ms: engine.now_ms() };
+    let facts = RunFacts { log_digest, now_ms: engine.now_ms() };
     Ok(Ended::Rested(Box::new(Rested { end: Drive::People, fold, facts })))
 }

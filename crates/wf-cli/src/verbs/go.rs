@@ -165,8 +165,7 @@ impl Going<'_> {
     }
 
     fn rested(&self, end: Drive, log_digest: wf_ir::Digest, fold: RunFold) -> Rested {
-        let repo = fold.state().started().and_then(|started| started.repo.clone());
-        Rested { end, fold, facts: RunFacts { log_digest: Some(log_digest), repo, now_ms: self.engine.now_ms() } }
+        Rested { end, fold, facts: RunFacts { log_digest: Some(log_digest), now_ms: self.engine.now_ms() } }
     }
 }
 

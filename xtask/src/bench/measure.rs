@@ -1,0 +1,171 @@
+//! Takes the measurements that figures are made of.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use super::figures::Wanted;
+use super::floor;
+use super::program::{Program, RunShown};
+
+/// How often a run is repeated, after one that does not count. Odd, so that a median is a measurement.
+const REPETITIONS: usize = 5;
+/// How often a short process is.
+const REPETITIONS_SHORT: usize = 21;
+
+const SMALL: u64 = 1_000;
+const LARGE: u64 = 10_000;
+const WIDTH: u64 = 64;
+
+/// Everything measured, one value for each repetition.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) floor_rates: Vec<f64>,
+    pub(crate) small_rates: Vec<f64>,
+    pub(crate) small_leaf_us: Vec<f64>,
+    pub(crate) small_rows_per_leaf: Vec<f64>,
+    pub(crate) large_leaf_us: Vec<f64>,
+    pub(crate) large_peak_mib: Vec<f64>,
+    pub(crate) replay_rates: Vec<f64>,
+    pub(crate) parse_rates: Vec<f64>,
+    pub(crate) version_ms: Vec<f64>,
+    pub(crate) one_leaf_ms: Vec<f64>,
+    pub(crate) cargo_test_s: Vec<f64>,
+    pub(crate) xtask_test_s: Vec<f64>,
+}
+
+/// The middle of an odd number of values; the lower of the two middles of an even number.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(values.len().checked_sub(1)? / 2).copied()
+}
+
+/// How long something takes, and what it gives.
+#[expect(clippy::disallowed_methods, reason = "a measurement of time reads the clock")]
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let start = Instant::now();
+    let given = work();
+    (start.elapsed(), given)
+}
+
+/// Takes the measurements that are wanted.
+pub(crate) fn all(program: &Program, wanted: &BTreeSet<Wanted>) -> anyhow::Result<Measured> {
+    let mut measured = Measured::default();
+    fan_out(program, wanted, &mut measured)?;
+    if wanted.contains(&Wanted::Replay) {
+        replay(program, &mut measured)?;
+    }
+    if wanted.contains(&Wanted::Version) {
+        measured.version_ms = repeated(REPETITIONS_SHORT, "--version", || program.version().map(millis))?;
+    }
+    if wanted.contains(&Wanted::OneLeaf) {
+        measured.one_leaf_ms = repeated(REPETITIONS_SHORT, "a run of one leaf", || one_leaf(program).map(millis))?;
+    }
+    if wanted.contains(&Wanted::CargoTest) {
+        let test = || program.cargo(&["test", "--workspace", "--quiet"]).map(|took| took.as_secs_f64());
+        measured.cargo_test_s = repeated(REPETITIONS, "cargo test", test)?;
+    }
+    if wanted.contains(&Wanted::XtaskTest) {
+        let test = || program.cargo(&["xtask", "test"]).map(|took| took.as_secs_f64());
+        measured.xtask_test_s = repeated(REPETITIONS, "cargo xtask test", test)?;
+    }
+    Ok(measured)
+}
+
+/// Floor, small and large runs take turns, so that whatever else the machine does hits all three.
+fn fan_out(program: &Program, wanted: &BTreeSet<Wanted>, measured: &mut Measured) -> anyhow::Result<()> {
+    let any = [Wanted::Floor, Wanted::Small, Wanted::Large].iter().any(|one| wanted.contains(one));
+    for repetition in 0..=(if any { REPETITIONS } else { 0 }) {
+        if !any {
+            break;
+        }
+        eprintln!("fan-out: {repetition} of {REPETITIONS}");
+        let mut taken = Measured::default();
+        if wanted.contains(&Wanted::Floor) {
+            let dir = program.dir()?;
+            taken.floor_rates.push(floor::ROWS as f64 / floor::commit_rows(dir.path())?.as_secs_f64());
+        }
+        if wanted.contains(&Wanted::Small) {
+            let home = program.dir()?;
+            let run = program.fanout(&home, SMALL, WIDTH)?;
+            taken.small_rates.push(SMALL as f64 / seconds(&run));
+            taken.small_leaf_us.push(seconds(&run) * 1e6 / SMALL as f64);
+            taken.small_rows_per_leaf.push(floor::count_rows(&home.store()?)? as f64 / SMALL as f64);
+        }
+        if wanted.contains(&Wanted::Large) {
+            let home = program.dir()?;
+            let (run, peak_kib) = program.fanout_with_memory(&home, LARGE, WIDTH)?;
+            taken.large_leaf_us.push(seconds(&run) * 1e6 / LARGE as f64);
+            taken.large_peak_mib.push(peak_kib as f64 / 1024.0);
+        }
+        if repetition > 0 {
+            measured.add(taken);
+        }
+    }
+    Ok(())
+}
+
+impl Measured {
+    fn add(&mut self, taken: Self) {
+        self.floor_rates.extend(taken.floor_rates);
+        self.small_rates.extend(taken.small_rates);
+        self.small_leaf_us.extend(taken.small_leaf_us);
+        self.small_rows_per_leaf.extend(taken.small_rows_per_leaf);
+        self.large_leaf_us.extend(taken.large_leaf_us);
+        self.large_peak_mib.extend(taken.large_peak_mib);
+    }
+}
+
+fn replay(program: &Program, measured: &mut Measured) -> anyhow::Result<()> {
+    let home = program.dir()?;
+    let run = program.fanout(&home, LARGE, WIDTH)?;
+    let store = home.store()?;
+    for repetition in 0..=REPETITIONS {
+        eprintln!("replay: {repetition} of {REPETITIONS}");
+        let (parsing, parsed) = floor::parse_records(&store)?;
+        let replaying = program.replay(&home, &run)?;
+        ensure!(parsed == run.records, "the store has {parsed} records and the run says {}", run.records);
+        if repetition > 0 {
+            measured.parse_rates.push(parsed as f64 / parsing.as_secs_f64());
+            measured.replay_rates.push(run.records as f64 / replaying.as_secs_f64());
+        }
+    }
+    Ok(())
+}
+
+fn one_leaf(program: &Program) -> anyhow::Result<Duration> {
+    let home = program.dir()?;
+    let (took, run) = timed(|| program.fanout(&home, 1, 1));
+    run?;
+    Ok(took)
+}
+
+fn repeated(times: usize, what: &str, mut work: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<Vec<f64>> {
+    eprintln!("{what}: {times} times");
+    work()?;
+    (0..times).map(|_| work()).collect()
+}
+
+fn seconds(run: &RunShown) -> f64 {
+    // A run that took no measurable time would have an infinite rate.
+    run.duration_ms.max(1) as f64 / 1e3
+}
+
+fn millis(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn a_median_is_a_measurement() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.0));
+        assert_eq!(median(&[7.0]), Some(7.0));
+        assert_eq!(median(&[]), None);
+    }
+}
