@@ -1,5 +1,7 @@
 //! Exported runs: taken in whole where they are whole, and not at all where anything about them is not.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
