@@ -570,7 +570,8 @@ pub struct ChildLimits {
 pub fn limit_self(limits: &ChildLimits) -> io::Result<()> {
     let set = |resource, limit| setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) });
     set(Resource::Core, 0)?;
-    set(Resource::Cpu, limits.cpu_secs)?;
+    // At the lower one the process gets a signal that says why it ends, at the higher one it ends for certain.
+    setrlimit(Resource::Cpu, Rlimit { current: Some(limits.cpu_secs), maximum: Some(limits.cpu_secs + 1) })?;
     set(Resource::Fsize, limits.file_bytes)?;
     set(Resource::Nofile, limits.open_files)?;
     set(Resource::As, limits.address_space_bytes)?;

@@ -361,7 +361,7 @@ fn a_child_limits_itself() {
     let stdout = finish(&spec).stdout.tail();
     let lines: Vec<_> = stdout.lines().filter(|line| line.starts_with("Max")).collect();
     expect![[r#"
-        Max cpu time 7 7 seconds
+        Max cpu time 7 8 seconds
         Max file size 0 0 bytes
         Max core file size 0 0 bytes
         Max open files 20 20 files

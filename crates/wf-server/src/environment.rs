@@ -101,7 +101,7 @@ mod tests {
 
     fn check(vars: &[(&str, &str)], state: Option<&str>, config: Option<&str>) {
         let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let environment = Environment::of(vars, "/cwd".into(), "/bin/whaleflow".into());
+        let environment = Environment::of(vars, "/here".into(), "/bin/whaleflow".into());
         assert_eq!(environment.state_root().ok(), state.map(PathBuf::from));
         assert_eq!(environment.config_file().ok(), config.map(PathBuf::from));
     }
@@ -120,7 +120,7 @@ mod tests {
             Some("/h/.config/whaleflow/config.toml"),
         );
         check(&[("HOME", "/h"), ("WHALEFLOW_HOME", "/w")], Some("/w"), Some("/w/config.toml"));
-        check(&[("WHALEFLOW_HOME", "w")], Some("/cwd/w"), Some("/cwd/w/config.toml"));
+        check(&[("WHALEFLOW_HOME", "w")], Some("/here/w"), Some("/here/w/config.toml"));
         check(&[("HOME", ""), ("XDG_STATE_HOME", "")], None, None);
     }
 }

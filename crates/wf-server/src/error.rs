@@ -114,14 +114,6 @@ pub enum Error {
     /// A later version wrote it.
     #[error("{0}")]
     Newer(String),
-    /// A replay decided something else.
-    #[error("the replay of run {run} differs: {difference}")]
-    Differs {
-        /// The run.
-        run: String,
-        /// The first difference.
-        difference: String,
-    },
     /// The repository is not trusted.
     #[error("the repository at {repository:?} is not trusted, and this would run commands of its workflows")]
     Untrusted {
@@ -215,12 +207,6 @@ pub enum Error {
         /// The run.
         run: String,
     },
-    /// No process drives a run that was waited for.
-    #[error("run {run} has not ended, and no process drives it")]
-    Orphan {
-        /// The run.
-        run: String,
-    },
     /// Our own defect.
     #[error("{0}")]
     Bug(String),
@@ -238,7 +224,6 @@ pub const CODES: &[(&str, &str)] = &[
     ("WF0708", "the store is unavailable"),
     ("WF0709", "a log or the store is damaged"),
     ("WF0710", "a later version wrote this"),
-    ("WF0711", "a replay differs"),
     ("WF0712", "the repository is not trusted"),
     ("WF0713", "another process owns the run"),
     ("WF0714", "a command was refused"),
@@ -254,7 +239,6 @@ pub const CODES: &[(&str, &str)] = &[
     ("WF0724", "a log is full"),
     ("WF0725", "a defect of whaleflow"),
     ("WF0726", "a budget is exhausted"),
-    ("WF0727", "no process drives a run"),
 ];
 
 /// A source that cannot be read.
@@ -290,7 +274,6 @@ impl Error {
             Self::Store(_) => "WF0708",
             Self::Damaged(_) => "WF0709",
             Self::Newer(_) => "WF0710",
-            Self::Differs { .. } => "WF0711",
             Self::Untrusted { .. } => "WF0712",
             Self::Held { .. } => "WF0713",
             Self::Refused { .. } => "WF0714",
@@ -306,7 +289,6 @@ impl Error {
             Self::LogFull { .. } => "WF0724",
             Self::Bug(_) => "WF0725",
             Self::Exhausted { .. } => "WF0726",
-            Self::Orphan { .. } => "WF0727",
         }
     }
 
@@ -323,7 +305,6 @@ impl Error {
             Self::Store(_) => "look at free space and at the permissions of the state directory (`whaleflow doctor`)",
             Self::Damaged(_) => "`whaleflow verify` names the first bad record; what is before it is intact",
             Self::Newer(_) => "use the version of whaleflow that wrote it, or a later one",
-            Self::Differs { .. } => "this log was not decided by this version, or it was changed",
             Self::Untrusted { .. } => "look at the workflow, then say `whaleflow trust`, or give --trust",
             Self::Held { .. } => "`whaleflow attach` follows it",
             Self::Unheard { .. } => {
@@ -335,7 +316,6 @@ impl Error {
             Self::Exists { .. } => "`whaleflow show` shows it",
             Self::LogFull { .. } => "what is done is kept; start a new run for the rest",
             Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
-            Self::Orphan { .. } => "`whaleflow resume` goes on with it; `whaleflow show` says what it waits for",
             Self::Bug(_) => "please report it; the log is intact",
             Self::Input { .. }
             | Self::Config { .. }
@@ -358,13 +338,12 @@ impl Error {
             Self::Config { .. } | Self::Invalid(_) | Self::Fixture { .. } => Class::Invalid,
             Self::Preflight(found) => preflight_class(found),
             Self::Store(_) | Self::Io { .. } | Self::Unheard { .. } => Class::Store,
-            Self::Damaged(_) | Self::Newer(_) | Self::Differs { .. } | Self::Transfer { .. } => Class::Damaged,
+            Self::Damaged(_) | Self::Newer(_) | Self::Transfer { .. } => Class::Damaged,
             Self::Untrusted { .. } => Class::Denied,
             Self::Held { .. } | Self::Refused { .. } | Self::Checkout { .. } | Self::Exists { .. } => Class::Refused,
             Self::TimedOut { .. } | Self::LogFull { .. } => Class::Failed,
             Self::Git(error) => git_class(error),
             Self::Exhausted { .. } => Class::Budget,
-            Self::Orphan { .. } => Class::Waiting,
             Self::Bug(_) => Class::Bug,
         }
     }
@@ -483,5 +462,54 @@ impl From<OpenError> for Error {
             OpenError::Unsafe { detail } => Self::Store(detail),
             OpenError::Unavailable(cause) => Self::Store(cause.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wf_ir::Span;
+
+    use super::*;
+
+    fn check(error: Error, code: &str, exit_code: u8) {
+        assert_eq!((error.code(), error.class().exit_code()), (code, exit_code), "{error}");
+        assert!(CODES.iter().any(|(known, _)| *known == code) || !error.diagnostics().is_empty(), "{code}");
+    }
+
+    #[test]
+    fn every_error_has_a_code_and_a_class() {
+        let text = || "x".to_owned();
+        let io = || std::io::Error::other("no");
+        let finding = |code| vec![Diagnostic::error(code, &Span::default(), "x")];
+        check(Error::usage("x"), "WF0701", 2);
+        check(Error::Input { message: text() }, "WF0702", 2);
+        check(Error::Config { file: text(), line: 1, column: 1, message: text() }, "WF0703", 3);
+        check(Error::Invalid(finding(SOURCE_UNREADABLE)), "WF0704", 3);
+        check(Error::Invalid(finding(SPELLING_UNKNOWN)), "WF0705", 3);
+        check(Error::Preflight(finding(codes::UNTRUSTED)), "WF0903", 7);
+        check(Error::Preflight(finding(codes::ROLE_UNSATISFIED)), "WF0901", 7);
+        check(Error::Preflight(finding(codes::PROGRAM_MISSING)), "WF0902", 3);
+        check(Error::NoRun { name: text() }, "WF0706", 2);
+        check(Error::ManyRuns { prefix: text(), candidates: Vec::new() }, "WF0707", 2);
+        check(Error::Store(text()), "WF0708", 6);
+        check(Error::Damaged(text()), "WF0709", 9);
+        check(Error::Newer(text()), "WF0710", 9);
+        check(Error::Untrusted { repository: "/x".into() }, "WF0712", 7);
+        check(Error::Held { owner: text() }, "WF0713", 10);
+        check(Error::Refused { reason: text(), message: text() }, "WF0714", 10);
+        check(Error::Unheard { waited_s: 1 }, "WF0715", 6);
+        check(Error::TimedOut { waited_s: 1 }, "WF0716", 1);
+        check(Error::Git(GitError::NoRepository { start: "/x".into() }), "WF0717", 2);
+        check(Error::Git(GitError::BranchExists { name: text() }), "WF0717", 10);
+        check(Error::Git(GitError::Io { action: "read", path: "/x".into(), source: io() }), "WF0717", 6);
+        check(Error::Branch { message: text(), hint: text() }, "WF0718", 2);
+        check(Error::Checkout { message: text() }, "WF0719", 10);
+        check(Error::Transfer { path: "/x".into(), message: text() }, "WF0720", 9);
+        check(Error::Exists { run: text() }, "WF0721", 10);
+        check(Error::Fixture { dir: "/x".into(), message: text() }, "WF0722", 3);
+        check(Error::Io { action: "read", path: "/x".into(), source: io() }, "WF0723", 6);
+        check(Error::LogFull { records: 1 }, "WF0724", 1);
+        check(Error::Bug(text()), "WF0725", 70);
+        check(Error::Exhausted { run: text() }, "WF0726", 4);
     }
 }

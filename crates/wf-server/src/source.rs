@@ -22,6 +22,8 @@ pub const COMPILE_CHILD: &str = "compile-child";
 /// What a compiling child may use.
 const CHILD_LIMITS: ChildLimits =
     ChildLimits { address_space_bytes: 512 << 20, cpu_secs: 2, file_bytes: 0, open_files: 16 };
+/// What ends a process that used its processor time.
+const SIGXCPU: i32 = rustix::process::Signal::XCPU.as_raw();
 /// The most time that a compiling child may take. Its processor time is bounded more tightly.
 const CHILD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Directories in which a workflow is looked for by name, in order.
@@ -174,6 +176,7 @@ async fn compile_in_child(program: &Path, request: &Request) -> ChildResult {
             Err(_) => ChildResult::Crashed { reason: "it did not answer in UTF-8".to_owned() },
         },
         End::Exited(code) => ChildResult::Crashed { reason: format!("exit code {code}") },
+        End::Signalled(SIGXCPU) => ChildResult::TimedOut,
         End::Signalled(signal) => ChildResult::Crashed { reason: format!("killed by signal {signal}") },
         End::TimedOut => ChildResult::TimedOut,
         End::Cancelled => ChildResult::Crashed { reason: "it was ended".to_owned() },

@@ -29,7 +29,7 @@ use crate::error::Error;
 /// The version of the format that is written, and the latest that is read.
 const FORMAT: u32 = 1;
 /// How many bytes of a blob one line holds.
-const PART_BYTES: usize = 256 << 10;
+const PART_BYTES: usize = 64 << 10;
 /// The longest line: a payload in which every byte is escaped.
 const LINE_BYTES_MAX: u64 = 6 * PAYLOAD_BYTES_MAX as u64 + (64 << 10);
 /// Most records that are taken in at once.
