@@ -18,10 +18,16 @@ Examples:
   whaleflow show                          what the last run did
   whaleflow resume @last                  go on after a crash or Ctrl-C
 
-RUN is the id of a run, the beginning of one, or @last. Data goes to standard output, messages to
-standard error. Exit codes: 0 ok, 1 the run failed or was cancelled, 2 usage, 3 invalid workflow or
-configuration, 4 budget exhausted, 5 waiting for a decision, 6 store unreachable, 7 trust or
-permission missing, 9 a log is damaged or a replay differs, 10 refused, 70 a defect, 130 interrupted."
+RUN is the id of a run, the beginning of one, or @last. Data goes to standard output,
+messages to standard error.
+
+Exit codes:
+  0 ok                          6 store unreachable
+  1 run failed or cancelled     7 trust or permission missing
+  2 usage                       9 log damaged, or a replay differs
+  3 invalid workflow, config   10 refused
+  4 budget exhausted           70 a defect of whaleflow
+  5 waiting for a decision    130 interrupted"
 )]
 pub(crate) struct Cli {
     /// Print one JSON object on standard output instead of text
@@ -209,10 +215,11 @@ Examples:
   whaleflow import run.wfrun
   whaleflow replay @last")]
     Import(ImportArgs),
-    /// Explain a code such as WF0107
+    /// Explain a code such as WF0107, or why an instance of a run is as it is
     #[command(after_help = "\
 Examples:
   whaleflow explain WF0107
+  whaleflow explain @last fix_b/tests
   whaleflow explain WF0107 --json")]
     Explain(ExplainArgs),
     /// Print the command line reference
@@ -516,9 +523,12 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The code
-    #[arg(value_name = "CODE")]
+    /// The code, or the run
+    #[arg(value_name = "CODE|RUN")]
     pub(crate) code: String,
+    /// The instance of that run, by its path
+    #[arg(value_name = "NODE")]
+    pub(crate) node: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,22 +4,28 @@
 //! of [`render`]. Nothing here is logic that another surface would need.
 
 mod args;
+mod ask;
+mod interrupt;
 mod out;
+mod render;
 mod session;
 mod verbs;
+mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use wf_server::{Class, Environment};
+use wf_server::{Class, Environment, Error};
 
-use crate::args::{Cli, Verb};
+use crate::args::Cli;
 use crate::out::Out;
 use crate::session::Session;
 
 /// Stack of worker threads: definitions nest deep.
 const STACK_BYTES: usize = 16 << 20;
+/// Threads that run tasks. A run is one task, and what it waits for are others.
+const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
     // A compiling child must do nothing before it has limited itself, and start fast.
@@ -28,34 +34,57 @@ fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) => return ExitCode::from(misread(&error)),
+    };
+    ExitCode::from(run(cli))
+}
+
+/// What clap could not read, or what it was asked to print.
+fn misread(error: &clap::Error) -> u8 {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let hint = Some("`whaleflow --help` and `whaleflow VERB --help` have examples".to_owned());
+        let view = wf_view::ErrorView::new(Error::usage("").code(), message, hint, "usage");
+        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(&view).unwrap_or_default());
+    }
+    Class::Usage.exit_code()
+}
+
+fn run(cli: Cli) -> u8 {
+    let environment = match Environment::capture() {
+        Ok(environment) => environment,
         Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Class::Usage.exit_code() } else { 0 });
+            let _ = writeln!(std::io::stderr(), "error[{}]: {error}", error.code());
+            return error.class().exit_code();
         }
     };
-    let out = Out::new(cli.json);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_stack_size(STACK_BYTES)
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let out = Out::new(cli.json, &environment);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(WORKERS).thread_stack_size(STACK_BYTES).enable_all();
+    let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            out.message(&format!("error: no runtime: {error}"));
-            return ExitCode::from(Class::Bug.exit_code());
+            out.message(&format!("error: the program cannot start: {error}"));
+            return Class::Bug.exit_code();
         }
     };
-    let code = match runtime.block_on(verb(&out, cli.verb)) {
-        Ok(code) => code,
-        Err(error) => {
-            out.error(&error);
-            error.class().exit_code()
-        }
-    };
+    let done = Session::new(&environment, out.clone())
+        .and_then(|session| runtime.block_on(Box::pin(verbs::run_verb(&session, cli.verb))));
     // A thread that waits for a line from a terminal is not waited for.
     runtime.shutdown_background();
-    ExitCode::from(code)
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            out.error(&environment, &error);
+            error.class().exit_code()
+        }
+    }
 }
 
 fn compile_child() -> ExitCode {
@@ -64,9 +93,4 @@ fn compile_child() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-async fn verb(out: &Out, verb: Verb) -> Result<u8, wf_server::Error> {
-    let session = Session::new(Environment::capture()?, out.clone())?;
-    verbs::run_verb(&session, verb).await
 }

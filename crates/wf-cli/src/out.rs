@@ -5,19 +5,32 @@ use std::io::{IsTerminal, Write};
 use std::rc::Rc;
 
 use serde::Serialize;
-use wf_server::{Class, Error};
+use wf_server::source::texts_of;
+use wf_server::{Class, Environment, Error};
 use wf_view::ErrorView;
+
+use crate::render::diagnostics::diagnostics_text;
+use crate::render::replies::error_text;
+use crate::render::style::Style;
+
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+/// Lines of a terminal that does not say how many it has.
+const LINES: usize = 24;
 
 /// Standard output and standard error.
 #[derive(Clone, Debug)]
 pub(crate) struct Out {
     is_json: bool,
+    /// Whether colours are wanted where there is a terminal.
+    has_colour: bool,
     is_closed: Rc<Cell<bool>>,
 }
 
 impl Out {
-    pub(crate) fn new(is_json: bool) -> Self {
-        Self { is_json, is_closed: Rc::default() }
+    pub(crate) fn new(is_json: bool, environment: &Environment) -> Self {
+        let has_colour = environment.get("NO_COLOR").is_none() && environment.get("TERM") != Some("dumb");
+        Self { is_json, has_colour, is_closed: Rc::default() }
     }
 
     /// Whether one JSON object is wanted.
@@ -30,6 +43,11 @@ impl Out {
         std::io::stderr().is_terminal()
     }
 
+    /// Whether lines on that terminal can be redrawn.
+    pub(crate) fn can_redraw(&self) -> bool {
+        self.has_colour && self.is_watched()
+    }
+
     /// Whether a person can be asked.
     pub(crate) fn can_ask(&self) -> bool {
         !self.is_json && self.is_watched() && std::io::stdin().is_terminal()
@@ -38,6 +56,31 @@ impl Out {
     /// Whether nobody reads standard output any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.get()
+    }
+
+    /// How data is written.
+    pub(crate) fn data_style(&self) -> Style {
+        let stdout = std::io::stdout();
+        if !stdout.is_terminal() {
+            return Style::PLAIN;
+        }
+        let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
+        Style { colour: self.has_colour, width: if width == 0 { COLUMNS } else { width } }
+    }
+
+    /// How messages are written.
+    pub(crate) fn message_style(&self) -> Style {
+        if !self.is_watched() {
+            return Style::PLAIN;
+        }
+        Style { colour: self.has_colour, width: self.screen().0 }
+    }
+
+    /// Columns and lines of the terminal that messages go to.
+    pub(crate) fn screen(&self) -> (usize, usize) {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr());
+        let (columns, lines) = size.map_or((0, 0), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+        (if columns == 0 { COLUMNS } else { columns }, if lines == 0 { LINES } else { lines })
     }
 
     /// Writes data as it is.
@@ -54,7 +97,7 @@ impl Out {
 
     /// Writes a line of data, or several.
     pub(crate) fn data(&self, text: &str) {
-        let end = if text.ends_with('\n') { "" } else { "\n" };
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         self.bytes(format!("{text}{end}").as_bytes());
     }
 
@@ -67,33 +110,39 @@ impl Out {
     }
 
     /// Writes what `--json` wants, or else text.
-    pub(crate) fn show<T: Serialize>(&self, view: &T, text: impl FnOnce(&T) -> String) {
+    pub(crate) fn show<T: Serialize>(&self, view: &T, text: impl FnOnce(&T, Style) -> String) {
         if self.is_json {
             self.json(view);
         } else {
-            self.data(&text(view));
+            self.data(&text(view, self.data_style()));
         }
     }
 
     /// Writes a message for people.
     pub(crate) fn message(&self, text: &str) {
-        let end = if text.ends_with('\n') { "" } else { "\n" };
-        let _ = std::io::stderr().lock().write_all(format!("{text}{end}").as_bytes());
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        self.raw_message(&format!("{text}{end}"));
+    }
+
+    /// Writes to the terminal as it is.
+    pub(crate) fn raw_message(&self, text: &str) {
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 
     /// Says what did not work.
-    pub(crate) fn error(&self, error: &Error) {
-        let mut message = error.to_string();
-        if let Some(first) = error.diagnostics().first() {
-            message = format!("{message}: {}", first.message);
+    pub(crate) fn error(&self, environment: &Environment, error: &Error) {
+        let found = error.diagnostics();
+        let style = self.message_style();
+        if !found.is_empty() {
+            self.message(&diagnostics_text(found, &texts_of(environment, found), style));
         }
+        let first = found.first().map_or_else(String::new, |first| format!(": {}", first.message));
+        let view = ErrorView::new(error.code(), format!("{error}{first}"), error.hint(), class_name(error.class()));
         if self.is_json {
-            let class = class_name(error.class());
-            self.json(&ErrorView::new(error.code(), message.as_str(), error.hint(), class));
+            self.json(&view);
         }
-        self.message(&format!("error[{}]: {message}", error.code()));
-        if let Some(hint) = error.hint() {
-            self.message(&format!("  hint: {hint}"));
+        if found.is_empty() {
+            self.message(&error_text(&view, style));
         }
     }
 }

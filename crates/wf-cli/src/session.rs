@@ -15,9 +15,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(environment: Environment, out: Out) -> Result<Self, Error> {
-        let project = Project::of(&environment, Path::new("."))?;
-        Ok(Self { environment, project, out })
+    pub(crate) fn new(environment: &Environment, out: Out) -> Result<Self, Error> {
+        let project = Project::of(environment, Path::new("."))?;
+        Ok(Self { environment: environment.clone(), project, out })
     }
 
     /// The runs of the project.

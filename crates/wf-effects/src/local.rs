@@ -1,6 +1,6 @@
 //! Effects on this machine: leaves are prepared and performed here, trees are git's.
 //!
-//! An effect is answered with what [`prepare`] or one of the performers found out; whatever goes wrong on the way is a
+//! An effect is answered with what preparing or performing found out; whatever goes wrong on the way is a
 //! [`Failure`](wf_kernel::record::Failure), which the kernel judges. One [`LocalEffects`] serves one run.
 
 mod ask;

@@ -16,11 +16,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use wf_ir::template::has_tags;
 use wf_ir::types::check_schema;
 use wf_ir::{Digest, Value};
 use wf_kernel::Usage;
 
-use crate::template::{Scope, Templates, has_tags};
+use crate::template::{Scope, Templates};
 use generate::{Random, generate};
 use rules::{Answer, Rule};
 

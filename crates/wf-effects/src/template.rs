@@ -1,11 +1,10 @@
 //! Rendering: a template and the values of its names become text, once and strictly.
 //!
 //! An undefined name is an error, a value's braces are text and never looked at again, and text outside of tags stays
-//! as it is. Strings are inserted as they are, everything else as JSON. What a template can do is a closed list,
-//! chosen so that no template can make a text that is much larger than what it was given: together with
-//! fuel and a bound on the output, every rendering ends soon and in little memory.
+//! as it is. Strings are inserted as they are, everything else as JSON. What a template can do is
+//! [`wf_ir::template`]'s closed list, chosen so that none can make a text that is much larger than what it was given:
+//! together with fuel and a bound on the output, every rendering ends soon and in little memory.
 
-mod check;
 mod filters;
 mod scope;
 
@@ -15,8 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
-
-use check::check;
+use wf_ir::template::{FaultKind, TemplateFault, check, has_tags};
 
 pub use scope::Scope;
 
@@ -52,6 +50,16 @@ struct Compiled {
 impl Default for Templates {
     fn default() -> Self {
         Self { compiled: RwLock::new(Compiled { env: Arc::new(environment()), count: 0 }) }
+    }
+}
+
+impl From<TemplateFault> for TemplateError {
+    fn from(fault: TemplateFault) -> Self {
+        let message = match fault.kind {
+            FaultKind::Syntax => format!("syntax error: {}", fault.message),
+            FaultKind::Limit | FaultKind::Denied => fault.message,
+        };
+        Self { line: fault.line, message }
     }
 }
 
@@ -96,20 +104,6 @@ impl Templates {
         compiled.count += 1;
         Ok(Arc::clone(&compiled.env))
     }
-}
-
-/// Checks that `source` is a template: its syntax, and that it uses only what templates may hold.
-///
-/// # Errors
-/// The first thing that is wrong with it.
-pub fn compile(source: &str) -> Result<(), TemplateError> {
-    check(source)?;
-    environment().template_from_str(source).map(drop).map_err(|error| error_of(&error))
-}
-
-/// Whether anything in `source` is not plain text.
-pub(crate) fn has_tags(source: &str) -> bool {
-    source.contains("{{") || source.contains("{%") || source.contains("{#")
 }
 
 fn within_bounds(text: &str) -> Result<String, TemplateError> {

@@ -316,99 +316,99 @@ fn what_is_wrong_with_rules_has_a_place() {
     check_refused(
         "[[rule]\n",
         expect![[r#"
-        a.mock.toml:1:8: WF0601 unclosed array table, expected `]`
+        a.mock.toml:1:8: WF0651 unclosed array table, expected `]`
     "#]],
     );
     check_refused(
         "\n[[rule]]\ntext = 'a'\ntext = 'b'\n",
         expect![[r#"
-        a.mock.toml:4:1: WF0601 duplicate key
+        a.mock.toml:4:1: WF0651 duplicate key
     "#]],
     );
     check_refused(
         "[[rules]]\n",
         expect![[r#"
-        a.mock.toml:1:3: WF0602 unknown field `rules`, expected `rule`
+        a.mock.toml:1:3: WF0652 unknown field `rules`, expected `rule`
     "#]],
     );
     check_refused(
         "[[rule]]\ntext = 'a'\nmatch = { nod = 'x' }\n",
         expect![[r#"
-        a.mock.toml:3:11: WF0602 unknown field `nod`, expected one of `node`, `kind`, `role`, `prompt_contains`, `iteration`, `attempt`, `sample`
+        a.mock.toml:3:11: WF0652 unknown field `nod`, expected one of `node`, `kind`, `role`, `prompt_contains`, `iteration`, `attempt`, `sample`
     "#]],
     );
     check_refused(
         "[[rule]]\ntext = 5\n",
         expect![[r#"
-        a.mock.toml:2:8: WF0602 invalid type: integer `5`, expected a string
+        a.mock.toml:2:8: WF0652 invalid type: integer `5`, expected a string
     "#]],
     );
     check_refused(
         "[[rule]]\nmatch = { attempt = -1 }\n",
         expect![[r#"
-        a.mock.toml:2:21: WF0602 invalid value: integer `-1`, expected u32
+        a.mock.toml:2:21: WF0652 invalid value: integer `-1`, expected u32
     "#]],
     );
     check_refused(
         "[[rule]]\ntext = 'a'\njson = { a = 1 }\n",
         expect![[r#"
-        a.mock.toml:1:1: WF0603 a rule gives one answer
+        a.mock.toml:1:1: WF0653 a rule gives one answer
           hint: keep one of `text`, `json` and `error`
     "#]],
     );
     check_refused(
         "[[rule]]\nerror = { code = 'x', message = '' }\nedits = [{ path = 'a', write = '' }]\n",
         expect![[r#"
-        a.mock.toml:3:10: WF0603 a rule that fails cannot edit
+        a.mock.toml:3:10: WF0653 a rule that fails cannot edit
           hint: leave out `edits` or `error`
     "#]],
     );
     check_refused(
         "[[rule]]\nerror = { code = 'No way', message = '' }\n",
         expect![[r#"
-        a.mock.toml:2:9: WF0604 a failure's code is a short lower-case word
+        a.mock.toml:2:9: WF0654 a failure's code is a short lower-case word
           hint: letters, digits and `_`, as in `provider`
     "#]],
     );
     check_refused(
         "[[rule]]\nmatch = { node = 'a-b', kind = 'test' }\n",
         expect![[r#"
-        a.mock.toml:2:18: WF0604 "a-b" is no pattern of node paths
+        a.mock.toml:2:18: WF0654 "a-b" is no pattern of node paths
           hint: for example `green/fix`, `audit[17]/read` or `**/review`
-        a.mock.toml:2:32: WF0604 the mock never answers for a node of kind "test"
+        a.mock.toml:2:32: WF0654 the mock never answers for a node of kind "test"
           hint: it answers for `agent` and `ask`
     "#]],
     );
     check_refused(
         "[[rule]]\njson = '{'\n",
         expect![[r#"
-        a.mock.toml:2:8: WF0605 `json` is not JSON: EOF while parsing an object at line 1 column 1
+        a.mock.toml:2:8: WF0655 `json` is not JSON: EOF while parsing an object at line 1 column 1
     "#]],
     );
     check_refused(
         "[[rule]]\njson = { at = 2020-01-01 }\n",
         expect![[r#"
-        a.mock.toml:2:8: WF0605 JSON has no dates
+        a.mock.toml:2:8: WF0655 JSON has no dates
           hint: put it into quotes
     "#]],
     );
     check_refused(
         "[[rule]]\njson = { big = 1e300 }\n",
         expect![[r#"
-        a.mock.toml:2:16: WF0602 number "1000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000" is outside the range of 64-bit integers and of decimals with six places
+        a.mock.toml:2:16: WF0652 number "1000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000" is outside the range of 64-bit integers and of decimals with six places
     "#]],
     );
     check_refused(
         "[[rule]]\ntext = '{{ '\n",
         expect![[r#"
-        a.mock.toml:2:8: WF0606 not a template: line 1: syntax error: unexpected end of input, expected expression
-          hint: braces that are no template stand in `{% raw %}…{% endraw %}`
-    "#]],
+            a.mock.toml:2:8: WF0656 not a template: line 1: unexpected end of input, expected expression
+              hint: braces that are no template stand in `{% raw %}…{% endraw %}`
+        "#]],
     );
     check_refused(
         "[[rule]]\ntext = '{% include \"x\" %}'\n",
         expect![[r#"
-        a.mock.toml:2:8: WF0606 not a template: line 1: the tag `include` is not available in prompts
+        a.mock.toml:2:8: WF0656 not a template: line 1: the tag `include` is not available in prompts
           hint: braces that are no template stand in `{% raw %}…{% endraw %}`
     "#]],
     );
@@ -426,48 +426,48 @@ fn what_is_wrong_with_rules_has_a_place() {
             { path = "a", replace = { from = "", to = "" } },
         ]"#,
         expect![[r#"
-            a.mock.toml:3:13: WF0607 "/etc/passwd": the path must be relative to the tree
-            a.mock.toml:4:13: WF0607 "a/../b": the path must stay within the tree
-            a.mock.toml:5:13: WF0607 ".git/config": `.git` is not part of the tree
-            a.mock.toml:6:13: WF0607 "x/.GIT": `.git` is not part of the tree
-            a.mock.toml:7:13: WF0607 "a//b": the path must be in its shortest form
-            a.mock.toml:8:13: WF0607 "": the path is empty
-            a.mock.toml:9:13: WF0607 an edit makes one change
+            a.mock.toml:3:13: WF0657 "/etc/passwd": the path must be relative to the tree
+            a.mock.toml:4:13: WF0657 "a/../b": the path must stay within the tree
+            a.mock.toml:5:13: WF0657 ".git/config": `.git` is not part of the tree
+            a.mock.toml:6:13: WF0657 "x/.GIT": `.git` is not part of the tree
+            a.mock.toml:7:13: WF0657 "a//b": the path must be in its shortest form
+            a.mock.toml:8:13: WF0657 "": the path is empty
+            a.mock.toml:9:13: WF0657 an edit makes one change
               hint: `write`, `append`, `replace` or `delete = true`
-            a.mock.toml:10:13: WF0607 an edit makes one change
+            a.mock.toml:10:13: WF0657 an edit makes one change
               hint: `write`, `append`, `replace` or `delete = true`
-            a.mock.toml:11:13: WF0607 `from` is empty
+            a.mock.toml:11:13: WF0657 `from` is empty
         "#]],
     );
     check_refused(
         "[[rule]]\nusage = { cost_usd = -1 }\n",
         expect![[r#"
-        a.mock.toml:2:22: WF0604 `cost_usd` is a number of dollars, at least 0
+        a.mock.toml:2:22: WF0654 `cost_usd` is a number of dollars, at least 0
     "#]],
     );
     check_refused(
         "[[rule]]\nlatency_ms = 999999999999\n",
         expect![[r#"
-        a.mock.toml:2:14: WF0604 999999999999 ms, at most 86400000 are allowed
+        a.mock.toml:2:14: WF0654 999999999999 ms, at most 86400000 are allowed
     "#]],
     );
     check_refused(
         &"[[rule]]\n".repeat(1001),
         expect![[r#"
-        a.mock.toml:1001:1: WF0600 1001 rules, at most 1000 are allowed
+        a.mock.toml:1001:1: WF0650 1001 rules, at most 1000 are allowed
     "#]],
     );
     let deep = format!("[[rule]]\njson = {}{}\n", "[".repeat(5000), "]".repeat(5000));
     check_refused(
         &deep,
         expect![[r#"
-        a.mock.toml:2:88: WF0601 cannot recurse further; max recursion depth met
+        a.mock.toml:2:88: WF0651 cannot recurse further; max recursion depth met
     "#]],
     );
     check_refused(
         &"#".repeat((1 << 20) + 1),
         expect![[r#"
-        a.mock.toml:1:1: WF0600 1048577 bytes of rules, at most 1048576 are allowed
+        a.mock.toml:1:1: WF0650 1048577 bytes of rules, at most 1048576 are allowed
     "#]],
     );
 }
@@ -486,10 +486,10 @@ fn files_that_cannot_be_read_are_refused() {
         text += &format!("{} {}\n", found[0].code, found[0].message);
     }
     expect![[r#"
-        WF0600 the mock's rules cannot be read: No such file or directory (os error 2)
-        WF0600 the mock's rules cannot be read: it is not UTF-8 text
-        WF0600 the mock's rules cannot be read: it is not a regular file
-        WF0600 the mock's rules cannot be read: it is not a regular file
+        WF0650 the mock's rules cannot be read: No such file or directory (os error 2)
+        WF0650 the mock's rules cannot be read: it is not UTF-8 text
+        WF0650 the mock's rules cannot be read: it is not a regular file
+        WF0650 the mock's rules cannot be read: it is not a regular file
     "#]]
     .assert_eq(&text);
 }
@@ -602,6 +602,9 @@ fn the_documentation_shows_rules_that_work() {
     let examples: Vec<&str> = doc.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let counts: Vec<usize> = examples.iter().map(|example| rules(example).len()).collect();
     assert_eq!(counts, [3, 2, 1]);
+    for code in 650..=657 {
+        assert!(doc.contains(&format!("| `WF0{code}` |")), "{code}");
+    }
     for (pattern, fits, others) in [
         ("green/fix", &["green/fix", "green[2]/fix"][..], &["blue/fix"][..]),
         ("green[2]/fix", &["green[2]/fix"], &["green/fix", "green[3]/fix"]),

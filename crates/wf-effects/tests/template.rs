@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use wf_effects::template::{RENDERED_BYTES_MAX, Scope, Templates, compile};
+use wf_effects::template::{RENDERED_BYTES_MAX, Scope, TemplateError, Templates};
 use wf_ir::Value;
+use wf_ir::template::{FILTERS, FUNCTIONS, FaultKind, MORE_TESTS, TESTS, reads};
 
 const VALUES: &str = r#"{
     "name": "wren", "n": 3, "half": 0.5, "yes": true, "nothing": null, "braces": "{{ name }} {% if %}",
@@ -119,6 +120,10 @@ fn what_templates_cannot_do_is_refused_by_name() {
     check(
         "{% for x in list recursive %}{% endfor %}",
         expect!["error: line 1: recursive loops are not available in prompts"],
+    );
+    check(
+        "{% with x = 1 if yes else [name, name] %}{% endwith %}",
+        expect!["error: line 1: a list in `with` can hold constants only"],
     );
     check("{% for x in ['a', 1] %}{{ x }}{% endfor %}", expect!["a1"]);
     check("{% with x = list[n - 3] %}{{ x }}{% endwith %}{% set y = map['a'] %}{{ y }}", expect![[r#"1x"y"#]]);
@@ -242,11 +247,11 @@ proptest! {
         let source = pieces.concat();
         let rendered = Templates::default().render(&source, scope(VALUES));
         // What is found before a run and what is found in one agree on what is no template at all.
-        match compile(&source) {
-            Ok(()) => prop_assert!(
+        match reads(&source) {
+            Ok(_) => prop_assert!(
                 !rendered.is_err_and(|error| error.message.contains("syntax error")), "{}", source
             ),
-            Err(error) => prop_assert_eq!(rendered, Err(error)),
+            Err(fault) => prop_assert_eq!(rendered.unwrap_err().message, TemplateError::from(fault).message),
         }
     }
 
@@ -257,4 +262,19 @@ proptest! {
         let scope = scope(VALUES).with("n", Arc::new(Value::Int(n)));
         prop_assert_eq!(Templates::default().render(&source, scope), Ok(expected));
     }
+}
+
+#[test]
+fn what_is_listed_is_provided() {
+    let known = |source: String| !render(&source).contains("unknown");
+    for name in FILTERS {
+        assert!(known(format!("{{{{ name|{name} }}}}")), "{name}");
+    }
+    for name in TESTS.into_iter().chain(MORE_TESTS) {
+        assert!(known(format!("{{{{ name is {name} }}}}")), "{name}");
+    }
+    for name in FUNCTIONS {
+        assert!(known(format!("{{{{ {name}(1) }}}}")), "{name}");
+    }
+    assert_eq!(reads("{{ name|nothing }}").unwrap_err().kind, FaultKind::Denied);
 }

@@ -90,6 +90,9 @@ pub const MORE_TESTS: [&str; 2] = ["true", "undefined"];
 /// Functions that a template may call.
 pub const FUNCTIONS: [&str; 1] = ["range"];
 
+/// Words after which a value begins.
+const OPERATORS: [&str; 7] = ["in", "not", "and", "or", "if", "else", "is"];
+
 /// Most `~` and `+` in one tag.
 const JOINTS_MAX: usize = 64;
 /// Longest tag, in bytes: what nests nests within one tag, and the parser recurses over it.
@@ -328,8 +331,11 @@ fn check_naming(tag: &str, tokens: &[Token<'_>]) -> Result<(), String> {
                 return Err(format!("`{tag}` cannot build larger values; insert them directly"));
             }
             Token::Sign('[') => {
-                let is_index = matches!(before, Some(Token::Word(_) | Token::Text | Token::Sign(']' | ')')));
-                let is_index = is_index && before != Some(Token::Word("in"));
+                let is_index = match before {
+                    Some(Token::Word(word)) => !OPERATORS.contains(&word),
+                    Some(Token::Text | Token::Sign(']' | ')')) => true,
+                    _ => false,
+                };
                 if !is_index || literal_depth > 0 {
                     literal_depth += 1;
                 }
@@ -378,7 +384,6 @@ fn check_tokens(tokens: &[Token<'_>]) -> Result<(), String> {
 
 /// Whether the word at `at`, which stands before a parenthesis, is called as a function.
 fn is_call(tokens: &[Token<'_>], at: usize) -> bool {
-    const OPERATORS: [&str; 7] = ["in", "not", "and", "or", "if", "else", "is"];
     let Token::Word(name) = tokens[at] else { return false };
     let before = at.checked_sub(1).map(|at| tokens[at]);
     let is_filter_or_test = matches!(before, Some(Token::Sign('|') | Token::Word("is" | "not")));

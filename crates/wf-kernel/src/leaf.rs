@@ -281,8 +281,7 @@ impl Turn<'_> {
         let workflow = self.state.workflow.clone();
         let retry = &workflow.node(self.state.instance(ix).node).retry;
         let attempt = self.state.instance(ix).attempt;
-        let worth =
-            if retry.on.is_empty() { trouble.retryable } else { retry.on.iter().any(|code| *code == trouble.code) };
+        let worth = if retry.on.is_empty() { trouble.retryable } else { retry.on.contains(&trouble.code) };
         if !worth || attempt >= retry.attempts_max || self.state.closing_at(ix).is_some() {
             let status = if trouble.code == "timeout" { Status::TimedOut } else { Status::Failed };
             return self.end_with(ix, status, Some(trouble.reason()), None, charged);

@@ -525,11 +525,9 @@ impl Turn<'_> {
         }
         match self.state.kind(ix) {
             Kind::Branch { .. } => self.control_branch(ix),
-            Kind::Sequence { .. } | Kind::Cond { .. } => {
-                if self.last_frame_done(ix) {
-                    let (status, reason) = self.list_end(ix);
-                    self.end(ix, status, reason);
-                }
+            Kind::Sequence { .. } | Kind::Cond { .. } if self.last_frame_done(ix) => {
+                let (status, reason) = self.list_end(ix);
+                self.end(ix, status, reason);
             }
             Kind::Parallel { .. } => self.control_parallel(ix),
             Kind::Expand { .. } => self.control_expand(ix),

@@ -57,9 +57,8 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
 /// When one of the texts is no amount.
 pub fn parse_raise(usd: Option<&str>, tokens: Option<&str>, timeout: Option<&str>) -> Result<Budget, String> {
     let plain = |text: &str| text.trim().trim_start_matches('+').to_owned();
-    let tokens = tokens.map(|text| {
-        plain(text).parse::<u64>().map_err(|_| format!("{text:?} is no number of tokens, such as +10000"))
-    });
+    let tokens = tokens
+        .map(|text| plain(text).parse::<u64>().map_err(|_| format!("{text:?} is no number of tokens, such as +10000")));
     Ok(Budget {
         tokens: tokens.transpose()?,
         cost_usd_micros: usd.map(|text| parse_usd_micros(&plain(text))).transpose()?,

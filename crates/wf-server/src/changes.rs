@@ -53,11 +53,14 @@ pub fn change_of(fold: &RunFold, branch: Option<&str>) -> Result<Change, Error> 
         },
     };
     let repo = started.repo.as_ref().map(PathBuf::from).ok_or_else(|| {
-        Error::usage_with("the repository of this run is not here", "an imported run shows its changes with `show` and `report`")
+        Error::usage_with(
+            "the repository of this run is not here",
+            "an imported run shows its changes with `show` and `report`",
+        )
     })?;
     Ok(Change {
         branch: chosen.0.path.to_string(),
-        checkpoint: chosen.1.clone(),
+        checkpoint: chosen.1,
         repo,
         run: started.run_id.clone(),
         base: started.base.clone(),
@@ -105,7 +108,8 @@ fn winner<'a>(fold: &RunFold, wrote: &[Work<'a>]) -> Option<Work<'a>> {
     let value = fold.value(last.value.as_ref()?)?;
     let path = value.get("winner").as_str()?;
     // A candidate is a branch, or an element of an expand whose child is one. Work on the winner's tree comes later.
-    let continued = wrote.iter().filter(|(instance, _)| continues(fold, instance, last)).max_by_key(|(it, _)| it.ended_at);
+    let continued =
+        wrote.iter().filter(|(instance, _)| continues(fold, instance, last)).max_by_key(|(it, _)| it.ended_at);
     let of_winner = |(instance, _): &&Work<'a>| {
         instance.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
@@ -220,4 +224,3 @@ impl Change {
         Ok(Repository::discover(&engine.git().await?, &self.repo).await?)
     }
 }
-

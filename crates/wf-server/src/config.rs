@@ -152,16 +152,37 @@ mod tests {
 
     #[test]
     fn keys_are_known_or_refused_with_their_place() {
-        check("", expect![[r#"RunConfig { budget_usd_micros: None, budget_tokens: None, timeout_ms: None, labels: {} }"#]]);
+        check(
+            "",
+            expect![[r#"RunConfig { budget_usd_micros: None, budget_tokens: None, timeout_ms: None, labels: {} }"#]],
+        );
         check(
             "[run]\nbudget_usd = 1.5\nbudget_tokens = 1000\ntimeout = \"1h30m\"\nlabels = { team = \"a\" }\n",
-            expect![[r#"RunConfig { budget_usd_micros: Some(1500000), budget_tokens: Some(1000), timeout_ms: Some(5400000), labels: {"team": "a"} }"#]],
+            expect![[
+                r#"RunConfig { budget_usd_micros: Some(1500000), budget_tokens: Some(1000), timeout_ms: Some(5400000), labels: {"team": "a"} }"#
+            ]],
         );
-        check("[run]\nbudget_usd = \"2\"", expect![[r#"RunConfig { budget_usd_micros: Some(2000000), budget_tokens: None, timeout_ms: None, labels: {} }"#]]);
-        check("[providers]\nurl = \"x\"", expect![]);
-        check("[run]\nsandbox = false", expect![]);
-        check("[run]\ntimeout = \"soon\"", expect![]);
-        check("[run]\nbudget_usd = -1", expect![]);
-        check("[run\n", expect![]);
+        check(
+            "[run]\nbudget_usd = \"2\"",
+            expect![[
+                r#"RunConfig { budget_usd_micros: Some(2000000), budget_tokens: None, timeout_ms: None, labels: {} }"#
+            ]],
+        );
+        check("[providers]\nurl = \"x\"", expect!["WF0703 config.toml:1:2: unknown field `providers`, expected `run`"]);
+        check(
+            "[run]\nsandbox = false",
+            expect![
+                "WF0703 config.toml:2:1: unknown field `sandbox`, expected one of `budget_usd`, `budget_tokens`, `timeout`, `labels`"
+            ],
+        );
+        check(
+            "[run]\ntimeout = \"soon\"",
+            expect![[r#"WF0703 config.toml:2:11: "soon" is no time, such as 90s, 15m or 1h30m"#]],
+        );
+        check(
+            "[run]\nbudget_usd = -1",
+            expect![[r#"WF0703 config.toml:2:14: "-1" is no amount in US dollars, such as 2 or 0.5"#]],
+        );
+        check("[run\n", expect!["WF0703 config.toml:1:5: unclosed table, expected `]`"]);
     }
 }

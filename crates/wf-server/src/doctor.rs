@@ -41,7 +41,11 @@ pub async fn doctor(environment: &Environment, project: &Project) -> DoctorView 
         say("sandbox", DoctorLevel::Warn, "none: commands of trusted repositories run as you".to_owned()),
         "run only workflows that you would run by hand",
     ));
-    checks.push(say("models", DoctorLevel::Ok, "mock: every role is answered by rules in a file, or by chance".to_owned()));
+    checks.push(say(
+        "models",
+        DoctorLevel::Ok,
+        "mock: every role is answered by rules in a file, or by chance".to_owned(),
+    ));
     DoctorView::new(checks)
 }
 
@@ -139,7 +143,11 @@ async fn trees_check(engine: &Engine) -> DoctorCheck {
     match left.first() {
         None => say("trees", DoctorLevel::Ok, format!("{} in use, none left over", found.len())),
         Some(first) => hinted(
-            say("trees", DoctorLevel::Warn, format!("{} left over by runs that have ended, such as {first}", left.len())),
+            say(
+                "trees",
+                DoctorLevel::Warn,
+                format!("{} left over by runs that have ended, such as {first}", left.len()),
+            ),
             "what is in them was saved or kept; look, then remove them with `git worktree remove`",
         ),
     }

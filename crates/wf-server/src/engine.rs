@@ -9,6 +9,7 @@ use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
 use wf_effects::{Clock, RealClock};
 use wf_ir::{Kind, Workflow};
+use wf_kernel::RunStatus;
 use wf_kernel::record::RunStarted;
 use wf_runtime::Runtime;
 use wf_store::{Presence, Present, RunId, Store};
@@ -38,6 +39,17 @@ pub struct Owner {
     name: String,
     presence: Presence,
     _present: Present,
+}
+
+/// Who sees to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// A process drives it.
+    Process,
+    /// It has no owner, which may be for a moment: one process may be handing it to another.
+    Changing,
+    /// Its owner is dead, or has put it to rest until somebody decides something.
+    Nobody,
 }
 
 impl Engine {
@@ -95,6 +107,24 @@ impl Engine {
         let lease = self.store.leases.lease(run).await?;
         let Some(owner) = lease.owner else { return Ok(false) };
         Ok(lease.until_ms > self.now_ms() && !self.project.presence()?.is_gone(&owner))
+    }
+
+    /// Who sees to a run.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn keeper(&self, run: &RunId) -> Result<Keeper, Error> {
+        let row = self.store.runs.head(run).await?;
+        let Some(owner) = row.lease.owner else {
+            // One that was put to rest waits for people, and nobody has said anything since.
+            let rests = [RunStatus::Waiting.as_str(), RunStatus::Paused.as_str()].contains(&row.head.status.as_str());
+            let is_silent = self.store.inbox.inbox(run, row.inbox_cursor, 1).await?.is_empty();
+            return Ok(if rests && is_silent { Keeper::Nobody } else { Keeper::Changing });
+        };
+        if self.project.presence()?.is_gone(&owner) {
+            return Ok(Keeper::Nobody);
+        }
+        Ok(if row.lease.until_ms > self.now_ms() { Keeper::Process } else { Keeper::Changing })
     }
 
     /// Finds git.
@@ -171,7 +201,7 @@ fn parse_rules(bytes: &[u8]) -> Result<Rules, Error> {
 ///
 /// # Errors
 /// When there is none that will do.
-pub async fn open_git(environment: &Environment, project: &Project) -> Result<Git, Error> {
+pub(crate) async fn open_git(environment: &Environment, project: &Project) -> Result<Git, Error> {
     let state = project.state_root();
     make_private_dir(state)?;
     let options = GitOptions {

@@ -19,10 +19,12 @@ impl Environment {
     /// # Errors
     /// When there is no working directory, or the executable is not known.
     pub fn capture() -> Result<Self, Error> {
-        let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let vars =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let vars = vars.collect();
-        let cwd = std::env::current_dir()
-            .map_err(|error| Error::usage_with(format!("there is no working directory: {error}"), "cd to one that exists"))?;
+        let cwd = std::env::current_dir().map_err(|error| {
+            Error::usage_with(format!("there is no working directory: {error}"), "cd to one that exists")
+        })?;
         let executable = std::env::current_exe()
             .map_err(|error| Error::Bug(format!("the executable of this process is not known: {error}")))?;
         Ok(Self { vars, cwd, executable })
@@ -106,17 +108,17 @@ mod tests {
 
     #[test]
     fn state_and_configuration_have_their_places() {
-        check(
-            &[("HOME", "/h")],
-            Some("/h/.local/state/whaleflow"),
-            Some("/h/.config/whaleflow/config.toml"),
-        );
+        check(&[("HOME", "/h")], Some("/h/.local/state/whaleflow"), Some("/h/.config/whaleflow/config.toml"));
         check(
             &[("HOME", "/h"), ("XDG_STATE_HOME", "/s"), ("XDG_CONFIG_HOME", "/c")],
             Some("/s/whaleflow"),
             Some("/c/whaleflow/config.toml"),
         );
-        check(&[("HOME", "/h"), ("XDG_STATE_HOME", "relative")], Some("/h/.local/state/whaleflow"), Some("/h/.config/whaleflow/config.toml"));
+        check(
+            &[("HOME", "/h"), ("XDG_STATE_HOME", "relative")],
+            Some("/h/.local/state/whaleflow"),
+            Some("/h/.config/whaleflow/config.toml"),
+        );
         check(&[("HOME", "/h"), ("WHALEFLOW_HOME", "/w")], Some("/w"), Some("/w/config.toml"));
         check(&[("WHALEFLOW_HOME", "w")], Some("/work/w"), Some("/work/w/config.toml"));
         check(&[("HOME", ""), ("XDG_STATE_HOME", "")], None, None);

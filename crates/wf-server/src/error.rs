@@ -135,7 +135,7 @@ pub enum Error {
         owner: String,
     },
     /// The run's owner refused a command.
-    #[error("{message}")]
+    #[error("{message} ({reason})")]
     Refused {
         /// `already_resolved`, `not_waiting`, …
         reason: String,
@@ -209,6 +209,18 @@ pub enum Error {
         /// How many it has.
         records: u64,
     },
+    /// A run's budget is exhausted, and nothing raises it.
+    #[error("the budget of run {run} is exhausted")]
+    Exhausted {
+        /// The run.
+        run: String,
+    },
+    /// No process drives a run that was waited for.
+    #[error("run {run} has not ended, and no process drives it")]
+    Orphan {
+        /// The run.
+        run: String,
+    },
     /// Our own defect.
     #[error("{0}")]
     Bug(String),
@@ -241,6 +253,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("WF0723", "the file system refused"),
     ("WF0724", "a log is full"),
     ("WF0725", "a defect of whaleflow"),
+    ("WF0726", "a budget is exhausted"),
+    ("WF0727", "no process drives a run"),
 ];
 
 /// A source that cannot be read.
@@ -291,6 +305,8 @@ impl Error {
             Self::Io { .. } => "WF0723",
             Self::LogFull { .. } => "WF0724",
             Self::Bug(_) => "WF0725",
+            Self::Exhausted { .. } => "WF0726",
+            Self::Orphan { .. } => "WF0727",
         }
     }
 
@@ -300,7 +316,9 @@ impl Error {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::Branch { hint, .. } => hint.as_str(),
             Self::Git(error) => return error.hint().map(str::to_owned),
-            Self::NoRun { .. } => "`whaleflow ps` lists the runs of this project; runs belong to the repository or directory they were started in",
+            Self::NoRun { .. } => {
+                "`whaleflow ps` lists the runs of this project; runs belong to the repository or directory they were started in"
+            }
             Self::ManyRuns { .. } => "write more of the id",
             Self::Store(_) => "look at free space and at the permissions of the state directory (`whaleflow doctor`)",
             Self::Damaged(_) => "`whaleflow verify` names the first bad record; what is before it is intact",
@@ -308,13 +326,26 @@ impl Error {
             Self::Differs { .. } => "this log was not decided by this version, or it was changed",
             Self::Untrusted { .. } => "look at the workflow, then say `whaleflow trust`, or give --trust",
             Self::Held { .. } => "`whaleflow attach` follows it",
-            Self::Unheard { .. } => "the command stays in the run's inbox; `whaleflow show` says whether it took effect",
-            Self::Checkout { .. } => "commit or stash your changes first, or take the result with --as-branch or --patch",
+            Self::Unheard { .. } => {
+                "the command stays in the run's inbox; `whaleflow show` says whether it took effect"
+            }
+            Self::Checkout { .. } => {
+                "commit or stash your changes first, or take the result with --as-branch or --patch"
+            }
             Self::Exists { .. } => "`whaleflow show` shows it",
             Self::LogFull { .. } => "what is done is kept; start a new run for the rest",
+            Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
+            Self::Orphan { .. } => "`whaleflow resume` goes on with it; `whaleflow show` says what it waits for",
             Self::Bug(_) => "please report it; the log is intact",
-            Self::Input { .. } | Self::Config { .. } | Self::Invalid(_) | Self::Preflight(_) | Self::Refused { .. }
-            | Self::TimedOut { .. } | Self::Transfer { .. } | Self::Fixture { .. } | Self::Io { .. } => return None,
+            Self::Input { .. }
+            | Self::Config { .. }
+            | Self::Invalid(_)
+            | Self::Preflight(_)
+            | Self::Refused { .. }
+            | Self::TimedOut { .. }
+            | Self::Transfer { .. }
+            | Self::Fixture { .. }
+            | Self::Io { .. } => return None,
         };
         Some(text.to_owned())
     }
@@ -332,6 +363,8 @@ impl Error {
             Self::Held { .. } | Self::Refused { .. } | Self::Checkout { .. } | Self::Exists { .. } => Class::Refused,
             Self::TimedOut { .. } | Self::LogFull { .. } => Class::Failed,
             Self::Git(error) => git_class(error),
+            Self::Exhausted { .. } => Class::Budget,
+            Self::Orphan { .. } => Class::Waiting,
             Self::Bug(_) => Class::Bug,
         }
     }

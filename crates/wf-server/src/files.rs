@@ -1,11 +1,9 @@
 //! Reading files that others wrote: bounded, confined, and never waiting for one that is no ordinary file.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
@@ -14,10 +12,8 @@ use wf_author::{LoadError, Loader, check_path};
 
 /// Files below one directory. No symbolic link is followed on the way to them.
 #[derive(Debug)]
-pub struct Files {
+pub(crate) struct Files {
     root: OwnedFd,
-    /// What was read, so that a finding can be shown beside its line.
-    texts: Mutex<BTreeMap<String, String>>,
 }
 
 impl Files {
@@ -25,18 +21,15 @@ impl Files {
     ///
     /// # Errors
     /// When it is no directory.
-    pub fn below(root: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn below(root: &Path) -> Result<Self, LoadError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = open(root, flags, Mode::empty()).map_err(refused)?;
-        Ok(Self { root, texts: Mutex::default() })
+        Ok(Self { root })
     }
+}
 
-    /// What was read of a file, if it was.
-    pub fn text(&self, path: &str) -> Option<String> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
-    }
-
-    fn read(&self, path: &str) -> Result<String, LoadError> {
+impl Loader for Files {
+    fn load(&self, path: &str) -> Result<String, LoadError> {
         check_path(path).map_err(|_| LoadError::Outside)?;
         let (dirs, name) = path.rsplit_once('/').map_or(("", path), |(dirs, name)| (dirs, name));
         let mut dir: Option<OwnedFd> = None;
@@ -51,19 +44,11 @@ impl Files {
     }
 }
 
-impl Loader for Files {
-    fn load(&self, path: &str) -> Result<String, LoadError> {
-        let text = self.read(path)?;
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), text.clone());
-        Ok(text)
-    }
-}
-
 /// Reads a file that a person named: links are followed, but nothing is waited for.
 ///
 /// # Errors
 /// When it is no text of at most [`SOURCE_BYTES_MAX`] bytes.
-pub fn read_named(path: &Path) -> Result<String, LoadError> {
+pub(crate) fn read_named(path: &Path) -> Result<String, LoadError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     read_text(File::from(open(path, flags, Mode::empty()).map_err(refused)?))
 }
@@ -126,7 +111,6 @@ mod tests {
 
         let files = Files::below(&root).unwrap();
         check(&files, "prompts/a.md", Ok("hello"));
-        assert_eq!(files.text("prompts/a.md").as_deref(), Some("hello"));
         assert_eq!(files.load("full").map(|text| text.len()), Ok(SOURCE_BYTES_MAX));
         check(&files, "missing", Err(LoadError::Missing));
         check(&files, "prompts/dir", Err(LoadError::NotAFile));

@@ -26,11 +26,11 @@ const DEPTH_MAX: usize = 32;
 
 /// A fixture as a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixtureRepository {
+pub(crate) struct FixtureRepository {
     /// The root of its checkout.
-    pub top: PathBuf,
+    pub(crate) top: PathBuf,
     /// Its one commit.
-    pub base: Base,
+    pub(crate) base: Base,
 }
 
 /// Written beside the repository once it is whole.
@@ -67,7 +67,8 @@ pub(crate) async fn repository(project: &Project, git: &Git, dir: &Path) -> Resu
     write_tree(&top, &entries)?;
     let (_, at) = create_repository(git, &top, "fixture", FIXTURE_AT_MS).await?;
     let TreeAt { commit, tree } = at;
-    let marker = serde_json::to_string(&Marker { version: 1, commit, tree }).map_err(|error| Error::Bug(error.to_string()))?;
+    let marker =
+        serde_json::to_string(&Marker { version: 1, commit, tree }).map_err(|error| Error::Bug(error.to_string()))?;
     let path = aside.join("fixture.json");
     std::fs::write(&path, marker).map_err(Error::io("write", &path))?;
     if let Err(error) = std::fs::rename(&aside, &home) {

@@ -71,9 +71,10 @@ impl Follower {
         for stored in stored {
             let record = decode(&stored)?;
             let values = values_of(&self.store, &record).await?;
-            self.after = stored.seq;
             page.push(Followed { seq: stored.seq, at_ms: stored.at_ms, record, payload: stored.payload, values });
         }
+        // Only now: whoever stops waiting in between loses nothing.
+        self.after = page.last().map_or(self.after, |last: &Followed| last.seq);
         Ok(page)
     }
 }
@@ -99,8 +100,7 @@ pub async fn fold(store: &Store, run: &RunId, keep: Keep, now_ms: i64) -> Result
     let row = store.runs.head(run).await?;
     // The run may have gone on meanwhile; then the head is of another state than this one.
     let log_digest = (row.seq.0 == fold.seq()).then_some(row.hash);
-    let repo = fold.state().started().and_then(|started| started.repo.clone());
-    Ok((fold, RunFacts { log_digest, repo, now_ms }))
+    Ok((fold, RunFacts { log_digest, now_ms }))
 }
 
 /// Folds a record that was followed.

@@ -19,7 +19,7 @@ const RANDOM_DIGITS: usize = 16;
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn new_run_id(at_ms: i64) -> Result<RunId, Error> {
+pub(crate) fn new_run_id(at_ms: i64) -> Result<RunId, Error> {
     let time = u64::try_from(at_ms).unwrap_or(0);
     let digit = |place: u32| char::from(DIGITS[(time >> (5 * place) & 31) as usize]);
     let time: String = (0..TIME_DIGITS).rev().map(digit).collect();
@@ -31,7 +31,7 @@ pub fn new_run_id(at_ms: i64) -> Result<RunId, Error> {
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn random_text(digits: usize) -> Result<String, Error> {
+pub(crate) fn random_text(digits: usize) -> Result<String, Error> {
     let mut bytes = vec![0; digits];
     let path = Path::new("/dev/urandom");
     File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(Error::io("read", path))?;

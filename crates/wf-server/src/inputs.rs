@@ -14,7 +14,7 @@ use crate::files::read_named;
 ///
 /// # Errors
 /// Everything that is missing, unknown or of the wrong type, in one message.
-pub fn inputs_of(
+pub(crate) fn inputs_of(
     workflow: &Workflow,
     given: &[String],
     file: Option<(&Path, &str)>,
@@ -61,9 +61,14 @@ fn listed(declared: &BTreeMap<String, InputDecl>) -> String {
 fn read_as(ty: &Type, text: &str) -> Value {
     match ty {
         Type::Str => Value::from(text),
-        Type::Any | Type::Null | Type::Bool | Type::Int | Type::Number | Type::List(_) | Type::Record(_) | Type::Map(_) => {
-            Value::from_json(text).unwrap_or_else(|_| Value::from(text))
-        }
+        Type::Any
+        | Type::Null
+        | Type::Bool
+        | Type::Int
+        | Type::Number
+        | Type::List(_)
+        | Type::Record(_)
+        | Type::Map(_) => Value::from_json(text).unwrap_or_else(|_| Value::from(text)),
     }
 }
 
@@ -173,25 +178,55 @@ mod tests {
 
     #[test]
     fn texts_are_read_by_declared_types() {
-        check(&["name=x"], expect![]);
-        check(&["name=12", "n=12", "on=true", "xs=[1,2]"], expect![]);
-        check(&["name=a=b"], expect![]);
-        check(&["name=x", "n=1", "n=2"], expect![]);
+        check(&["name=x"], expect![[r#"{"n":3,"name":"x","on":false,"xs":[]}"#]]);
+        check(&["name=12", "n=12", "on=true", "xs=[1,2]"], expect![[r#"{"n":12,"name":"12","on":true,"xs":[1,2]}"#]]);
+        check(&["name=a=b"], expect![[r#"{"n":3,"name":"a=b","on":false,"xs":[]}"#]]);
+        check(&["name=x", "n=1", "n=2"], expect![[r#"{"n":2,"name":"x","on":false,"xs":[]}"#]]);
     }
 
     #[test]
     fn everything_wrong_is_said_at_once() {
-        check(&["n=1.5", "on=maybe", "xs=[1,\"a\"]", "extra=1", "novalue"], expect![]);
+        check(
+            &["n=1.5", "on=maybe", "xs=[1,\"a\"]", "extra=1", "novalue"],
+            expect![[
+                r#"WF0702 "novalue" is not of the form name=value; input `extra` is not declared; there is `n`, `name`, `on`, `xs`; input `n`: int is expected, found decimal; input `on`: bool is expected, found string; input `xs`: at /1: int is expected, found string; input `name` is missing; give it with -i name=…"#
+            ]],
+        );
     }
 
     #[test]
     fn files_are_read_by_their_names() {
-        check_file("i.json", r#"{"name": "x", "n": 5}"#, &["n=6"], expect![]);
-        check_file("i.yaml", "name: x\nxs: [1]\n", &[], expect![]);
-        check_file("i.toml", "name = \"x\"\nn = 9\n", &[], expect![]);
-        check_file("i.toml", "name = \n", &[], expect![]);
-        check_file("i.json", "[1]", &[], expect![]);
-        check_file("i.txt", "x", &[], expect![]);
-        check_file("i.yaml", "a: *b", &[], expect![]);
+        check_file(
+            "i.json",
+            r#"{"name": "x", "n": 5}"#,
+            &["n=6"],
+            expect![[r#"{"n":6,"name":"x","on":false,"xs":[]}"#]],
+        );
+        check_file("i.yaml", "name: x\nxs: [1]\n", &[], expect![[r#"{"n":3,"name":"x","on":false,"xs":[1]}"#]]);
+        check_file("i.toml", "name = \"x\"\nn = 9\n", &[], expect![[r#"{"n":9,"name":"x","on":false,"xs":[]}"#]]);
+        check_file(
+            "i.toml",
+            "name = \n",
+            &[],
+            expect![[r#"WF0702 the inputs in "i.toml": string values must be quoted, expected literal string"#]],
+        );
+        check_file(
+            "i.json",
+            "[1]",
+            &[],
+            expect![[r#"WF0702 the inputs in "i.json": a map from names to values is wanted, not list"#]],
+        );
+        check_file(
+            "i.txt",
+            "x",
+            &[],
+            expect![[r#"WF0702 the inputs in "i.txt": the name must end with .json, .yaml, .yml or .toml"#]],
+        );
+        check_file(
+            "i.yaml",
+            "a: *b",
+            &[],
+            expect![[r#"WF0702 the inputs in "i.yaml": line 1: the alias has no anchor before it"#]],
+        );
     }
 }

@@ -32,7 +32,7 @@ pub mod transfer;
 pub mod trust;
 
 pub use detach::{DRIVE_CHILD, detach};
-pub use engine::{Engine, Owner};
+pub use engine::{Engine, Keeper, Owner};
 pub use environment::Environment;
 pub use error::{Class, Error};
 pub use project::Project;

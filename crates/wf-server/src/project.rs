@@ -222,7 +222,8 @@ mod tests {
         std::fs::create_dir_all(main.join(".git/worktrees/linked")).unwrap();
         std::fs::write(main.join(".git/worktrees/linked/HEAD"), "x").unwrap();
         std::fs::write(main.join(".git/worktrees/linked/commondir"), "../..\n").unwrap();
-        std::fs::write(linked.join(".git"), format!("gitdir: {}\n", main.join(".git/worktrees/linked").display())).unwrap();
+        std::fs::write(linked.join(".git"), format!("gitdir: {}\n", main.join(".git/worktrees/linked").display()))
+            .unwrap();
 
         let of = |start: &Path| Project::of(&environment(&top.join("home"), &top), start).unwrap();
         let project = of(&main);

@@ -1,5 +1,6 @@
 //! From the name of a workflow to a validated one: find the file, compile it in a child, validate it here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use wf_ir::{Diagnostic, Draft, Severity, Span, Workflow, validate};
 
 use crate::environment::Environment;
 use crate::error::{Error, SOURCE_UNREADABLE, SPELLING_UNKNOWN};
-use crate::files::Files;
+use crate::files::{Files, read_named};
 use crate::project::Project;
 
 /// The hidden subcommand in which a child compiles.
@@ -82,11 +83,6 @@ impl Source {
     /// The source's name, as a person can open it from here.
     pub fn label(&self) -> String {
         format!("{}{}", self.prefix, self.file)
-    }
-
-    /// The text of a file that a finding names.
-    pub fn text_of(&self, label: &str) -> Option<String> {
-        self.files.text(label.strip_prefix(&self.prefix)?)
     }
 
     /// Compiles in a child and validates here. It never stops at the first problem.
@@ -192,7 +188,11 @@ pub(crate) fn child_program(environment: &Environment) -> PathBuf {
 
 /// The path that a name stands for, relative to the working directory where that is shorter.
 fn locate(environment: &Environment, project: &Project, name: &str) -> Option<PathBuf> {
-    if name.is_empty() || name.contains('/') || Spelling::of_path(name).is_some() || environment.cwd().join(name).exists() {
+    if name.is_empty()
+        || name.contains('/')
+        || Spelling::of_path(name).is_some()
+        || environment.cwd().join(name).exists()
+    {
         return None;
     }
     let roots = [environment.cwd(), project.root()];
@@ -212,7 +212,8 @@ fn start_of(label: &str) -> Span {
 }
 
 fn unreadable(label: &str, error: &LoadError) -> Error {
-    let mut found = Diagnostic::error(SOURCE_UNREADABLE, &start_of(label), format!("{label:?} cannot be read: {error}"));
+    let mut found =
+        Diagnostic::error(SOURCE_UNREADABLE, &start_of(label), format!("{label:?} cannot be read: {error}"));
     if *error == LoadError::Missing {
         found = found.with_hint(
             "give a path, or a name in .whaleflow/workflows or workflows; `whaleflow init` writes a first workflow",
@@ -239,6 +240,13 @@ fn io_refusal(error: &std::io::Error) -> LoadError {
         std::io::ErrorKind::NotADirectory => LoadError::NotAFile,
         _ => LoadError::Unreadable(error.to_string()),
     }
+}
+
+/// The texts of the files that findings name, by the names that they use; what cannot be read is left out.
+pub fn texts_of(environment: &Environment, findings: &[Diagnostic]) -> BTreeMap<String, String> {
+    let labels: BTreeSet<&str> = findings.iter().map(|it| it.span.file.as_ref()).collect();
+    let text = |label: &str| read_named(&environment.cwd().join(label)).ok();
+    labels.into_iter().filter_map(|label| Some((label.to_owned(), text(label)?))).collect()
 }
 
 /// Whether a finding keeps a workflow from running.

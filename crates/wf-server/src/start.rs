@@ -260,14 +260,21 @@ fn key(project: &Project) -> Result<[u8; 32], Error> {
     if !path.exists() {
         make_private_dir(project.state_root())?;
         let aside = path.with_extension(crate::id::random_text(8)?);
-        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&aside).map_err(Error::io("make", &aside))?;
+        let mut file = std::fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&aside)
+            .map_err(Error::io("make", &aside))?;
         let text = crate::id::random_text(64)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::io("write", &aside))?;
         // Whoever links first has made the key.
         let linked = std::fs::hard_link(&aside, &path);
         let _ = std::fs::remove_file(&aside);
         match linked {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(Error::io("make", &path)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("make", &path)(error));
+            }
             Ok(()) | Err(_) => {}
         }
     }
@@ -277,11 +284,16 @@ fn key(project: &Project) -> Result<[u8; 32], Error> {
 
 /// The command line without values of sensitive inputs.
 fn shown_args(workflow: &Workflow, args: &[String]) -> Vec<String> {
-    let sensitive: Vec<_> = workflow.inputs().iter().filter(|(_, input)| input.sensitive).map(|(name, _)| name).collect();
+    let sensitive: Vec<_> =
+        workflow.inputs().iter().filter(|(_, input)| input.sensitive).map(|(name, _)| name).collect();
     let shown = |arg: &String| {
         for name in &sensitive {
             for prefix in ["", "-i", "-i=", "--input="] {
-                if arg.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(name.as_str())).is_some_and(|rest| rest.starts_with('=')) {
+                if arg
+                    .strip_prefix(prefix)
+                    .and_then(|rest| rest.strip_prefix(name.as_str()))
+                    .is_some_and(|rest| rest.starts_with('='))
+                {
                     return format!("{prefix}{name}=…");
                 }
             }
@@ -371,9 +383,11 @@ fn programs_of(environment: &Environment, workflow: &Workflow) -> BTreeSet<Strin
         Kind::Test(test) => test.argv.first(),
         _ => None,
     });
-    let dirs: Vec<_> = environment.get("PATH").unwrap_or_default().split(':').filter(|dir| dir.starts_with('/')).collect();
+    let dirs: Vec<_> =
+        environment.get("PATH").unwrap_or_default().split(':').filter(|dir| dir.starts_with('/')).collect();
     let is_here = |name: &&String| {
-        let is_program = |path: PathBuf| path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+        let is_program =
+            |path: PathBuf| path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
         dirs.iter().any(|dir| is_program(Path::new(dir).join(name)))
     };
     argv.map(|template| &template.source).filter(is_here).cloned().collect()

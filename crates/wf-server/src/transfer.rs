@@ -19,7 +19,9 @@ use wf_kernel::{InputBody, Record, Replay};
 use wf_runtime::journal::decode;
 use wf_store::blob::BLOB_BYTES_MAX;
 use wf_store::log::PAYLOAD_BYTES_MAX;
-use wf_store::{Batch, Chain, FirstOwner, Head, NewRecord, NewRun, PageLimit, RecordKind, RunId, Seq, Store, StoredRecord};
+use wf_store::{
+    Batch, Chain, FirstOwner, Head, NewRecord, NewRun, PageLimit, RecordKind, RunId, Seq, Store, StoredRecord,
+};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -271,9 +273,14 @@ fn check_all(reader: &mut Reader) -> Result<(Title, Checked), Error> {
                     labels = serde_json::to_string(&started.labels).unwrap_or_default();
                     replay = Some((Replay::new(workflow.clone()), workflow));
                 }
-                let (replay, _) = replay.as_mut().ok_or_else(|| reader.refuse("it does not begin with the start of a run".to_owned()))?;
+                let (replay, _) = replay
+                    .as_mut()
+                    .ok_or_else(|| reader.refuse("it does not begin with the start of a run".to_owned()))?;
                 for (digest, _) in stored_values(&record) {
-                    let value = kept.values.get(&digest).ok_or_else(|| reader.refuse(format!("the value {digest} is missing")))?;
+                    let value = kept
+                        .values
+                        .get(&digest)
+                        .ok_or_else(|| reader.refuse(format!("the value {digest} is missing")))?;
                     replay.state_mut().hydrate(digest, Arc::clone(value));
                 }
                 replay.feed(&record).map_err(|error| reader.refuse(error.to_string()))?;
@@ -281,7 +288,9 @@ fn check_all(reader: &mut Reader) -> Result<(Title, Checked), Error> {
             Item::End => break,
         }
     }
-    chain.finish(Seq(title.records), &title.log_digest).map_err(|(seq, why)| reader.refuse(format!("record {seq}: {why}")))?;
+    chain
+        .finish(Seq(title.records), &title.log_digest)
+        .map_err(|(seq, why)| reader.refuse(format!("record {seq}: {why}")))?;
     if named != present {
         return Err(reader.refuse("its blobs are not those that its records name".to_owned()));
     }
@@ -335,7 +344,13 @@ impl Kept {
 }
 
 /// Reads the file again and takes it in. The bytes are checked to be the same.
-async fn take_in(engine: &Engine, reader: &mut Reader, run: &RunId, title: &Title, checked: Checked) -> Result<(), Error> {
+async fn take_in(
+    engine: &Engine,
+    reader: &mut Reader,
+    run: &RunId,
+    title: &Title,
+    checked: Checked,
+) -> Result<(), Error> {
     reader.title()?;
     let mut batch = Vec::new();
     let mut bytes = 0;
@@ -435,7 +450,14 @@ impl Reader {
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return Err(refuse("it is not a regular file".to_owned()));
         }
-        Ok(Self { path: path.to_owned(), file: BufReader::new(file), hasher: blake3::Hasher::new(), line: 0, blobs: 0, records: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::new(file),
+            hasher: blake3::Hasher::new(),
+            line: 0,
+            blobs: 0,
+            records: 0,
+        })
     }
 
     fn refuse(&self, message: String) -> Error {
@@ -451,9 +473,10 @@ impl Reader {
 
     fn title(&mut self) -> Result<Title, Error> {
         match self.read_line()? {
-            (Line::Run(title), _) if title.format > FORMAT => {
-                Err(Error::Newer(format!("{:?} has format {}, this version knows up to {FORMAT}", self.path, title.format)))
-            }
+            (Line::Run(title), _) if title.format > FORMAT => Err(Error::Newer(format!(
+                "{:?} has format {}, this version knows up to {FORMAT}",
+                self.path, title.format
+            ))),
             (Line::Run(title), _) if title.records <= LOG_RECORDS_MAX.saturating_mul(2) => Ok(title),
             (Line::Run(_), _) => Err(self.refuse("it has more records than a log may have".to_owned())),
             _ => Err(self.refuse("its first line does not name a run".to_owned())),

@@ -23,8 +23,6 @@ use crate::words::{ceiling_name, reason_code, reason_text, wait_code, wait_text}
 pub struct RunFacts {
     /// The head of its hash chain.
     pub log_digest: Option<Digest>,
-    /// The repository it works on.
-    pub repo: Option<String>,
     /// The time at which a run that has not ended is looked at.
     pub now_ms: i64,
 }
@@ -68,7 +66,7 @@ pub struct RunSummary {
     /// Why it did not succeed, or does not go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<ReasonView>,
-    /// The repository it works on.
+    /// The root of the checkout that it works on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
 }
@@ -417,7 +415,7 @@ impl RunSummary {
             outputs,
             outputs_ref,
             reason: run_reason(fold),
-            repo: facts.repo.clone(),
+            repo: state.started().and_then(|started| started.repo.clone()),
         }
     }
 }

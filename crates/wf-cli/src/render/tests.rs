@@ -142,14 +142,14 @@ fn a_run_line_by_line() {
     let mut lines = Vec::new();
     for (at, record) in script.records.iter().enumerate() {
         fold.push(at as u64 + 1, record).unwrap();
-        lines.extend(progress::progress_line(&fold, record, Style::PLAIN));
+        lines.extend(progress::progress_line(&fold, record, Style::PLAIN).map(|line| format!("|{line}")));
     }
     expect![[r#"
-           2.0s      0/4  tries/broken attempt 2 follows: the provider said no
-           9.5s      0/4  tries/broken failed (9.5s, 44 tokens $0.0004): the provider said no
-          11.5s      1/4  tries/plan succeeded (2.0s, 1.3k tokens $0.0123)
-          11.5s      1/4  tries succeeded (11.5s)
-          12.5s      1/4  ok waits for a decision"#]]
+        |   2.0s      0/4  tries/broken attempt 2 follows: the provider said no
+        |   9.5s      0/4  tries/broken failed (9.5s, 44 tokens $0.0004): the provider said no
+        |  11.5s      1/4  tries/plan succeeded (2.0s, 1.3k tokens $0.0123)
+        |  11.5s      1/4  tries succeeded (11.5s)
+        |  12.5s      1/4  ok waits for a decision"#]]
     .assert_eq(&lines.join("\n"));
 }
 
@@ -284,7 +284,7 @@ fn a_list_of_runs() {
 #[test]
 fn a_plan() {
     expect![[r#"
-        contest c4a06d9db3f1
+        contest f0b458d0288d
         Two fixes, one wins.
         leaves      at most 6
         budget      100.0k tokens, $2.0000
@@ -315,7 +315,7 @@ fn a_plan() {
     "#]]
     .assert_eq(&plan::plan_text(&PlanView::of(&workflow_of(CONTEST)), WIDE));
     expect![[r#"
-        gated f480dd4fd90a
+        gated 5a83c549d5c2
         leaves      at most 4
         budget      no ceiling of its own
         roles       default (3 nodes)
@@ -337,7 +337,7 @@ fn a_plan() {
     "#]]
     .assert_eq(&plan::plan_text(&PlanView::of(&workflow_of(GATED)), WIDE));
     expect![[r#"
-        fanout 3c8b22252835
+        fanout 3d2e8e3d7371
         leaves      at most 5
         budget      no ceiling of its own
         roles       default (1 node)

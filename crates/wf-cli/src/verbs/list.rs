@@ -1,10 +1,14 @@
-//! `ps`, `show`, `replay`.
+//! `ps`, `show`, `report`, `replay`, `verify`: reading runs.
 
+use wf_server::doctor::verify as verify_of;
 use wf_server::ops::{ListOptions, list};
-use wf_server::{Class, Engine, Error, follow};
-use wf_view::{InstanceDetail, Keep, ReplayView, RunDetail, RunList};
+use wf_server::{Class, Engine, Error, follow, ops};
+use wf_view::{InstanceDetail, Keep, ReplayView, ReportView, RunDetail, RunList, VerifyView};
 
-use crate::args::{PsArgs, RunArg, ShowArgs};
+use crate::args::{PsArgs, RunArg, ShowArgs, VerifyArgs};
+use crate::render::list::run_table;
+use crate::render::replies::{replay_text, verify_text};
+use crate::render::show::{instance_text, run_text};
 use crate::session::Session;
 
 /// `ps`
@@ -15,13 +19,12 @@ pub(crate) async fn ps(session: &Session, args: &PsArgs) -> Result<u8, Error> {
             .ok_or_else(|| Error::usage(format!("the label {text:?} is not of the form name=value")))?;
         Ok((name.to_owned(), value.to_owned()))
     });
-    let options =
-        ListOptions { live: args.live, labels: labels.collect::<Result<_, Error>>()?, limit: args.limit };
+    let options = ListOptions { live: args.live, labels: labels.collect::<Result<_, Error>>()?, limit: args.limit };
     let runs = match Engine::open_if_any(&session.environment, &session.project)? {
         Some(engine) => list(&engine, &options).await?,
         None => RunList::new(Vec::new()),
     };
-    session.out.show(&runs, |view| format!("{view:#?}"));
+    session.out.show(&runs, run_table);
     Ok(0)
 }
 
@@ -29,14 +32,26 @@ pub(crate) async fn ps(session: &Session, args: &PsArgs) -> Result<u8, Error> {
 pub(crate) async fn show(session: &Session, args: &ShowArgs) -> Result<u8, Error> {
     let (engine, run) = session.run(&args.run.run).await?;
     let (fold, facts) = follow::fold(&engine.store, &run, Keep::Everything, engine.now_ms()).await?;
-    match &args.node {
-        Some(path) => {
-            let detail = InstanceDetail::of(&fold, path)
-                .ok_or_else(|| Error::usage_with(format!("run {run} has no instance {path:?}"), "`whaleflow show` lists them"))?;
-            session.out.show(&detail, |view| format!("{view:#?}"));
+    let Some(path) = &args.node else {
+        if session.out.is_json() {
+            session.out.json(&RunDetail::of(&fold, &facts));
+        } else {
+            session.out.data(&run_text(&fold, &facts, session.out.data_style()));
         }
-        None => session.out.show(&RunDetail::of(&fold, &facts), |view| format!("{view:#?}")),
-    }
+        return Ok(0);
+    };
+    let detail = InstanceDetail::of(&fold, path).ok_or_else(|| {
+        Error::usage_with(format!("run {run} has no instance {path:?}"), "`whaleflow show RUN` lists them")
+    })?;
+    session.out.show(&detail, instance_text);
+    Ok(0)
+}
+
+/// `report RUN`
+pub(crate) async fn report(session: &Session, args: &RunArg) -> Result<u8, Error> {
+    let (engine, run) = session.run(&args.run).await?;
+    let (fold, facts) = follow::fold(&engine.store, &run, Keep::Everything, engine.now_ms()).await?;
+    session.out.show(&ReportView::of(&fold, &facts), |report, _| report.to_markdown());
     Ok(0)
 }
 
@@ -46,6 +61,21 @@ pub(crate) async fn replay(session: &Session, args: &RunArg) -> Result<u8, Error
     let replayed = wf_runtime::replay(&engine.store, &run).await?;
     let outcome = replayed.difference.map_or(Ok(()), Err);
     let view = ReplayView::of(run.as_str(), replayed.records, &outcome);
-    session.out.show(&view, |view| format!("{view:#?}"));
+    session.out.show(&view, replay_text);
     Ok(if view.equal { 0 } else { Class::Damaged.exit_code() })
+}
+
+/// `verify [RUN]`
+pub(crate) async fn verify(session: &Session, args: &VerifyArgs) -> Result<u8, Error> {
+    let view = match (&args.run, Engine::open_if_any(&session.environment, &session.project)?) {
+        (Some(name), None) => return Err(Error::NoRun { name: name.clone() }),
+        (None, None) => VerifyView::new(0, 0, Vec::new()),
+        (Some(name), Some(engine)) => {
+            let run = ops::resolve(&engine, name).await?;
+            verify_of(&engine, Some(&run)).await?
+        }
+        (None, Some(engine)) => verify_of(&engine, None).await?,
+    };
+    session.out.show(&view, verify_text);
+    Ok(if view.bad.is_empty() { 0 } else { Class::Damaged.exit_code() })
 }

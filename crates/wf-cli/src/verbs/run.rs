@@ -1,13 +1,17 @@
-//! `run`: from a workflow to its end.
+//! `run` and `resume`: from a workflow, or from where a run stopped, to its end.
 
 use wf_ir::node::Budget;
-use wf_server::amounts::{parse_duration_ms, parse_usd_micros};
+use wf_kernel::{Command, RunStatus};
+use wf_server::amounts::{parse_duration_ms, parse_raise, parse_usd_micros};
 use wf_server::start::{RunOptions, begin, plan as plan_of};
-use wf_server::{Error, trust};
+use wf_server::{Engine, Error, Project, ops, trust};
+use wf_store::RunId;
 
 use super::check::options_of;
+use super::follow::attach_to;
 use super::go::{self, Going};
-use crate::args::RunArgs;
+use crate::args::{GoOnArgs, ResumeArgs, RunArgs};
+use crate::ask;
 use crate::session::Session;
 
 /// `run WORKFLOW`
@@ -16,19 +20,28 @@ pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<u8, Error> 
     let mut plan = plan_of(&session.environment, &session.project, &options).await?;
     let engine = session.engine()?;
     if let Some(project) = plan.wants_trust().cloned()
-        && go::settle_trust(session, &project, args.trust).await?
+        && ask::settle_trust(session, &project, args.trust).await?
     {
         trust::grant(&project, &session.environment.user(), engine.now_ms())?;
         plan = plan_of(&session.environment, &session.project, &options).await?;
     }
-    let is_paced = !args.no_pace && !session.out.is_json() && session.out.is_watched();
+    let is_paced = is_paced(session, args.no_pace, args.detach);
     let owner = engine.announce()?;
     let owned = begin(&engine, &owner, &plan, &options, is_paced).await?;
-    let going = Going { session, engine: &engine, owner: &owner, is_paced };
+    let run = owned.run_id().clone();
     if args.detach {
-        return going.leave(owned).await;
+        ops::let_go(&engine, owned).await?;
+        return go::leave(session, &engine, &run, is_paced, "run");
     }
-    going.drive(owned).await
+    if !session.out.is_json() && !session.out.can_redraw() {
+        session.out.message(&format!("run {run} of {}", plan.workflow.name()));
+    }
+    Going { session, engine: &engine, owner: &owner, is_paced }.drive(owned).await
+}
+
+/// Whether the mock takes its time: only where somebody watches.
+pub(crate) fn is_paced(session: &Session, no_pace: bool, is_detached: bool) -> bool {
+    !no_pace && !session.out.is_json() && session.out.is_watched() && (!is_detached || session.out.can_ask())
 }
 
 fn run_options(args: &RunArgs) -> Result<RunOptions, Error> {
@@ -44,4 +57,85 @@ fn run_options(args: &RunArgs) -> Result<RunOptions, Error> {
         args: std::env::args().skip(1).collect(),
         ..options_of(&args.what)
     })
+}
+
+/// `resume RUN`
+pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
+    let raise = parse_raise(args.budget_usd.as_deref(), args.budget_tokens.as_deref(), args.timeout.as_deref());
+    let raise = raise.map_err(Error::usage)?;
+    let (engine, run) = session.run(&args.run.run).await?;
+    if args.trust {
+        let started = ops::started_of(&engine, &run).await?;
+        if let Some(repo) = &started.repo {
+            let project = Project::of(&session.environment, repo.as_ref())?;
+            trust::grant(&project, &session.environment.user(), engine.now_ms())?;
+        }
+    }
+    let row = engine.store.runs.head(&run).await?;
+    match row.head.status.as_str() {
+        status if status == RunStatus::Succeeded.as_str() => {
+            session.out.message(&format!("run {run} has succeeded already; there is nothing to go on with"));
+            return attach_to(session, &engine, &run).await;
+        }
+        status if status == RunStatus::BudgetExceeded.as_str() && raise == Budget::default() => {
+            return Err(Error::Exhausted { run: run.to_string() });
+        }
+        status if row.head.ended && status != RunStatus::BudgetExceeded.as_str() => {
+            return Err(Error::Refused {
+                reason: "ended".to_owned(),
+                message: format!("run {run} has ended: {status}; `whaleflow retry {run}` tries again what failed"),
+            });
+        }
+        _ => {}
+    }
+    let by = session.environment.user();
+    let commands = resuming(&engine, &run, raise, &by).await?;
+    if engine.is_owned(&run).await? {
+        for command in &commands {
+            ops::command(&engine, &run, command).await?;
+        }
+        return attach_to(session, &engine, &run).await;
+    }
+    for command in &commands {
+        ops::send(&engine, &run, command).await?;
+    }
+    go_on(session, &engine, &run, &args.go_on, "resume").await
+}
+
+/// What has to be said to a run so that it goes on, with higher ceilings where that is wanted.
+async fn resuming(engine: &Engine, run: &RunId, raise: Budget, by: &str) -> Result<Vec<Command>, Error> {
+    let resume = Command::Resume { raise, by: by.to_owned() };
+    match ops::would_accept(engine, run, &resume).await {
+        Ok(()) => Ok(vec![resume]),
+        Err(Error::Refused { reason, .. }) if reason == "not_paused" => {
+            if raise == Budget::default() {
+                // It only lacks a process.
+                return Ok(Vec::new());
+            }
+            // Ceilings are raised while nothing is ordered.
+            Ok(vec![Command::Pause { now: false, by: by.to_owned() }, resume])
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Drives a run that nobody owns, here or in a process of its own.
+pub(crate) async fn go_on(
+    session: &Session,
+    engine: &Engine,
+    run: &RunId,
+    args: &GoOnArgs,
+    verb: &str,
+) -> Result<u8, Error> {
+    let is_paced = is_paced(session, args.no_pace, args.detach);
+    if args.detach {
+        return go::leave(session, engine, run, is_paced, verb);
+    }
+    let owner = engine.announce()?;
+    match ops::adopt(engine, &owner, run, is_paced).await {
+        Ok(owned) => Going { session, engine, owner: &owner, is_paced }.drive(owned).await,
+        // Somebody else was faster.
+        Err(Error::Held { .. }) => attach_to(session, engine, run).await,
+        Err(error) => Err(error),
+    }
 }

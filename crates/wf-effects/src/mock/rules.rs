@@ -9,11 +9,11 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 use toml::Spanned;
+use wf_ir::template::{has_tags, reads};
 use wf_ir::{Decimal, Diagnostic, Digest, Span, Value};
 
 use super::edit::{self, Change, Edit};
 use super::pick::Pick;
-use crate::template;
 
 /// Largest file of rules, in bytes.
 pub const RULES_BYTES_MAX: usize = 1 << 20;
@@ -108,7 +108,7 @@ impl Rules {
         let name = path.display().to_string();
         let span = Span { file: name.as_str().into(), ..Span::default() };
         let source = read(path).map_err(|reason| {
-            vec![Diagnostic::error("WF0600", &span, format!("the mock's rules cannot be read: {reason}"))]
+            vec![Diagnostic::error("WF0650", &span, format!("the mock's rules cannot be read: {reason}"))]
         })?;
         Self::parse(&source, &name)
     }
@@ -230,26 +230,26 @@ impl Reader<'_> {
     fn file(&mut self) -> Vec<Rule> {
         if self.source.len() > RULES_BYTES_MAX {
             let bytes = self.source.len();
-            self.error("WF0600", 0..0, format!("{bytes} bytes of rules, at most {RULES_BYTES_MAX} are allowed"), None);
+            self.error("WF0650", 0..0, format!("{bytes} bytes of rules, at most {RULES_BYTES_MAX} are allowed"), None);
             return Vec::new();
         }
         let parsed = match toml::Deserializer::parse(self.source) {
             Ok(parsed) => parsed,
             Err(error) => {
-                self.error("WF0601", error.span().unwrap_or_default(), one_line(error.message()), None);
+                self.error("WF0651", error.span().unwrap_or_default(), one_line(error.message()), None);
                 return Vec::new();
             }
         };
         let text = match FileText::deserialize(parsed) {
             Ok(text) => text,
             Err(error) => {
-                self.error("WF0602", error.span().unwrap_or_default(), one_line(error.message()), None);
+                self.error("WF0652", error.span().unwrap_or_default(), one_line(error.message()), None);
                 return Vec::new();
             }
         };
         if let Some(excess) = text.rule.get(RULES_MAX) {
             let count = text.rule.len();
-            self.error("WF0600", excess.span(), format!("{count} rules, at most {RULES_MAX} are allowed"), None);
+            self.error("WF0650", excess.span(), format!("{count} rules, at most {RULES_MAX} are allowed"), None);
             return Vec::new();
         }
         text.rule.into_iter().map(|rule| self.rule(rule)).collect()
@@ -261,7 +261,7 @@ impl Reader<'_> {
         let edits_place = rule.edits.first().map(Spanned::span);
         let is_error = rule.error.is_some();
         if let (true, Some(place)) = (is_error, edits_place) {
-            self.error("WF0603", place, "a rule that fails cannot edit", Some("leave out `edits` or `error`"));
+            self.error("WF0653", place, "a rule that fails cannot edit", Some("leave out `edits` or `error`"));
         }
         let answer = self.answer(&place, rule.text, rule.json, rule.error);
         let latency = rule.latency_ms.map(|latency| {
@@ -285,7 +285,7 @@ impl Reader<'_> {
 
     fn wait(&mut self, place: Place, ms: u64) {
         if ms > WAIT_MS_MAX {
-            self.error("WF0604", place, format!("{ms} ms, at most {WAIT_MS_MAX} are allowed"), None);
+            self.error("WF0654", place, format!("{ms} ms, at most {WAIT_MS_MAX} are allowed"), None);
         }
     }
 
@@ -310,13 +310,13 @@ impl Reader<'_> {
                 };
                 if !is_word(&error.get_ref().code) {
                     let hint = "letters, digits and `_`, as in `provider`";
-                    self.error("WF0604", error.span(), "a failure's code is a short lower-case word", Some(hint));
+                    self.error("WF0654", error.span(), "a failure's code is a short lower-case word", Some(hint));
                 }
                 Answer::Error(error.into_inner())
             }
             _ => {
                 let hint = "keep one of `text`, `json` and `error`";
-                self.error("WF0603", rule.clone(), "a rule gives one answer", Some(hint));
+                self.error("WF0653", rule.clone(), "a rule gives one answer", Some(hint));
                 Answer::Generated
             }
         }
@@ -328,10 +328,10 @@ impl Reader<'_> {
             Value::Str(text) => {
                 self.template(place.clone(), &text);
                 // A template is JSON only when it has been rendered.
-                if !template::has_tags(&text)
+                if !has_tags(&text)
                     && let Err(error) = Value::from_json(&text)
                 {
-                    self.error("WF0605", place, format!("`json` is not JSON: {error}"), None);
+                    self.error("WF0655", place, format!("`json` is not JSON: {error}"), None);
                 }
                 Answer::Json(text)
             }
@@ -350,7 +350,7 @@ impl Reader<'_> {
             Value::Map(entries) => {
                 if entries.contains_key(TOML_DATE) {
                     let hint = "put it into quotes";
-                    self.error("WF0605", place.clone(), "JSON has no dates", Some(hint));
+                    self.error("WF0655", place.clone(), "JSON has no dates", Some(hint));
                 }
                 entries.values().for_each(|item| self.texts(place, item));
             }
@@ -359,9 +359,9 @@ impl Reader<'_> {
     }
 
     fn template(&mut self, place: Place, text: &str) {
-        if let Err(error) = template::compile(text) {
+        if let Err(error) = reads(text) {
             let hint = "braces that are no template stand in `{% raw %}…{% endraw %}`";
-            self.error("WF0606", place, format!("not a template: {error}"), Some(hint));
+            self.error("WF0656", place, format!("not a template: {error}"), Some(hint));
         }
     }
 
@@ -369,13 +369,13 @@ impl Reader<'_> {
         if let Some(node) = &text.node
             && let Err(reason) = Pick::check_node(node.get_ref())
         {
-            self.error("WF0604", node.span(), reason, Some("for example `green/fix`, `audit[17]/read` or `**/review`"));
+            self.error("WF0654", node.span(), reason, Some("for example `green/fix`, `audit[17]/read` or `**/review`"));
         }
         if let Some(kind) = &text.kind
             && !matches!(kind.get_ref().as_str(), "agent" | "ask")
         {
             let message = format!("the mock never answers for a node of kind {:?}", kind.get_ref());
-            self.error("WF0604", kind.span(), message, Some("it answers for `agent` and `ask`"));
+            self.error("WF0654", kind.span(), message, Some("it answers for `agent` and `ask`"));
         }
         Pick {
             node: text.node.map(Spanned::into_inner),
@@ -392,14 +392,14 @@ impl Reader<'_> {
         let place = edit.span();
         let edit = edit.into_inner();
         self.template(place.clone(), &edit.path);
-        if !template::has_tags(&edit.path)
+        if !has_tags(&edit.path)
             && let Err(reason) = edit::names(&edit.path)
         {
-            self.error("WF0607", place.clone(), format!("{:?}: {reason}", edit.path), None);
+            self.error("WF0657", place.clone(), format!("{:?}: {reason}", edit.path), None);
         }
         let replace = edit.replace.map(|replace| Change::Replace { from: replace.from, to: replace.to });
         if matches!(&replace, Some(Change::Replace { from, .. }) if from.is_empty()) {
-            self.error("WF0607", place.clone(), "`from` is empty", None);
+            self.error("WF0657", place.clone(), "`from` is empty", None);
         }
         let delete = edit.delete.filter(|delete| *delete).map(|_| Change::Delete);
         let changes = [edit.write.map(Change::Write), edit.append.map(Change::Append), replace, delete];
@@ -408,7 +408,7 @@ impl Reader<'_> {
             (Some(change), None) => Some(Edit { path: edit.path, change }),
             _ => {
                 let hint = "`write`, `append`, `replace` or `delete = true`";
-                self.error("WF0607", place, "an edit makes one change", Some(hint));
+                self.error("WF0657", place, "an edit makes one change", Some(hint));
                 None
             }
         }
@@ -423,7 +423,7 @@ impl Reader<'_> {
             };
             let micros = micros.and_then(|micros| u64::try_from(micros).ok());
             if micros.is_none() {
-                self.error("WF0604", cost.span(), "`cost_usd` is a number of dollars, at least 0", None);
+                self.error("WF0654", cost.span(), "`cost_usd` is a number of dollars, at least 0", None);
             }
             micros
         });

@@ -63,7 +63,7 @@ fn timeline(workflow: &Arc<Workflow>, script: &mut Script) -> String {
                 }
                 _ => match script.commands.pop_front() {
                     Some(command) => {
-                        lines.push(format!("{:>5} > {command}", now));
+                        lines.push(format!("{now:>5} > {command}"));
                         InputBody::Command(parse_command(&command))
                     }
                     None => break,
@@ -101,7 +101,7 @@ fn timeline(workflow: &Arc<Workflow>, script: &mut Script) -> String {
     records.iter().for_each(|record| replay.feed(record).unwrap());
     replay.finish().unwrap();
     assert_eq!(fold(workflow, &records).difference(&state), None);
-    lines.join("\n") + "\n"
+    lines.iter().map(|line| format!("|{line}\n")).collect()
 }
 
 fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Outcome> {
@@ -252,14 +252,14 @@ fn children_run_in_order_and_a_failure_stops_the_list() {
         json!([ask("a"), ask("b"), ask("c"), { "ask": "d", "prompt": "{{ node.b.status }}", "accept": ["failed"] }]),
         "b: final provider",
         expect![[r#"
-                1 start a #1
-                2 end a succeeded
-                3 start b #1
-                4 end b failed: {failure:{code:provider,message:no luck}}
-                4 end c skipped: {stopped:{path:b}}
-                5 start d #1
-                6 end d succeeded
-                6 run failed verified none outputs {inline:fine}
+            |    1 start a #1
+            |    2 end a succeeded
+            |    3 start b #1
+            |    4 end b failed: {failure:{code:provider,message:no luck}}
+            |    4 end c skipped: {stopped:{path:b}}
+            |    5 start d #1
+            |    6 end d succeeded
+            |    6 run failed verified none outputs {inline:fine}
         "#]],
     );
 }
@@ -270,26 +270,30 @@ fn a_retry_waits_and_counts() {
         json!([{ "ask": "a", "prompt": "x", "retry": { "attempts": 3, "backoff": "10s" } }]),
         "a@1: fail provider\na@2: timeout",
         expect![[r#"
-                1 start a #1
-                2 retry a #2 not before 8472
-             8473 start a #2
-             8474 retry a #3 not before 27964
-            27965 start a #3
-            27966 end a succeeded
-            27966 run succeeded verified none outputs {inline:fine}
+            |    1 start a #1
+            |    2 retry a #2 not before 8472
+            | 8473 start a #2
+            | 8474 retry a #3 not before 27964
+            |27965 start a #3
+            |27966 end a succeeded
+            |27966 run succeeded verified none outputs {inline:fine}
         "#]],
     );
 }
 
 #[test]
 fn throttling_uses_no_attempt() {
-    check(json!([ask("a")]), "a: throttle 500", expect![[r#"
-            1 start a #1
-            2 wait a: {rate_limit:{until:502}}
-          503 start a #1
-          504 end a succeeded
-          504 run succeeded verified none outputs {inline:fine}
-    "#]]);
+    check(
+        json!([ask("a")]),
+        "a: throttle 500",
+        expect![[r#"
+        |    1 start a #1
+        |    2 wait a: {rate_limit:{until:502}}
+        |  503 start a #1
+        |  504 end a succeeded
+        |  504 run succeeded verified none outputs {inline:fine}
+    "#]],
+    );
 }
 
 #[test]
@@ -299,11 +303,11 @@ fn ensure_asks_again_with_the_reason() {
         json!([{ "ask": "a", "prompt": "x", "output": output, "ensure": "output > 3" }]),
         "a@1: json 2\na@2: json 5",
         expect![[r#"
-                1 start a #1
-                2 retry a #2 not before 2
-                3 start a #2
-                4 end a succeeded
-                4 run succeeded verified none outputs {inline:5}
+            |    1 start a #1
+            |    2 retry a #2 not before 2
+            |    3 start a #2
+            |    4 end a succeeded
+            |    4 run succeeded verified none outputs {inline:5}
         "#]],
     );
 }
@@ -314,15 +318,15 @@ fn a_parallel_is_bounded_and_counts_successes() {
         json!([{ "parallel": "p", "width": 2, "min_ok": 2, "children": [ask("a"), ask("b"), ask("c")] }]),
         "p/b: final provider\np/c: final provider",
         expect![[r#"
-                0 open p
-                1 start p/a #1
-                2 start p/b #1
-                3 start p/c #1
-                4 end p/a succeeded
-                5 end p/b failed: {failure:{code:provider,message:no luck}}
-                6 end p/c failed: {failure:{code:provider,message:no luck}}
-                6 end p failed: {min_ok:{ok:1,min:2}}
-                6 run failed verified none outputs {inline:null}
+            |    0 open p
+            |    1 start p/a #1
+            |    2 start p/b #1
+            |    3 start p/c #1
+            |    4 end p/a succeeded
+            |    5 end p/b failed: {failure:{code:provider,message:no luck}}
+            |    6 end p/c failed: {failure:{code:provider,message:no luck}}
+            |    6 end p failed: {min_ok:{ok:1,min:2}}
+            |    6 run failed verified none outputs {inline:null}
         "#]],
     );
 }
@@ -333,18 +337,18 @@ fn the_first_success_is_enough() {
         json!([{ "parallel": "p", "keep": "first_success", "children": [ask("a"), ask("b"), ask("c")] }]),
         "p/a: hang\np/c: hang",
         expect![[r#"
-                0 open p
-                1 start p/a #1
-                2 start p/b #1
-                3 start p/c #1
-                4 end p/b succeeded
-                4 close "p": enough
-                4 cancel p/a
-                4 cancel p/c
-                5 end p/a cancelled: {closed:{cause:enough}}
-                6 end p/c cancelled: {closed:{cause:enough}}
-                6 end p succeeded
-                6 run succeeded verified none outputs {inline:{a:null,b:fine,c:null}}
+            |    0 open p
+            |    1 start p/a #1
+            |    2 start p/b #1
+            |    3 start p/c #1
+            |    4 end p/b succeeded
+            |    4 close "p": enough
+            |    4 cancel p/a
+            |    4 cancel p/c
+            |    5 end p/a cancelled: {closed:{cause:enough}}
+            |    6 end p/c cancelled: {closed:{cause:enough}}
+            |    6 end p succeeded
+            |    6 run succeeded verified none outputs {inline:{a:null,b:fine,c:null}}
         "#]],
     );
 }
@@ -357,17 +361,17 @@ fn a_loop_repeats_until_its_predicate_holds() {
             { "test": "tests", "argv": ["true"] }] }]),
         r#"green[1]/tests: json {"passed": false, "exit_code": 1}"#,
         expect![[r#"
-                0 open green
-                0 end green[1]/fix skipped: when
-                1 start green[1]/tests #1
-                2 end green[1]/tests succeeded
-                2 open green[2]
-                3 start green[2]/fix #1
-                4 end green[2]/fix succeeded
-                5 start green[2]/tests #1
-                6 end green[2]/tests succeeded
-                6 end green succeeded
-                6 run succeeded verified passed outputs {inline:{fix:fine,tests:{exit_code:0,passed:true}}}
+            |    0 open green
+            |    0 end green[1]/fix skipped: when
+            |    1 start green[1]/tests #1
+            |    2 end green[1]/tests succeeded
+            |    2 open green[2]
+            |    3 start green[2]/fix #1
+            |    4 end green[2]/fix succeeded
+            |    5 start green[2]/tests #1
+            |    6 end green[2]/tests succeeded
+            |    6 end green succeeded
+            |    6 run succeeded verified passed outputs {inline:{fix:fine,tests:{exit_code:0,passed:true}}}
         "#]],
     );
 }
@@ -378,14 +382,14 @@ fn a_loop_fails_at_its_limit() {
         json!([{ "loop_until": "l", "until": "false", "max_iterations": 2, "children": [ask("a")] }]),
         "",
         expect![[r#"
-                0 open l
-                1 start l[1]/a #1
-                2 end l[1]/a succeeded
-                2 open l[2]
-                3 start l[2]/a #1
-                4 end l[2]/a succeeded
-                4 end l failed: {limit:{iterations:2}}
-                4 run failed verified none outputs {inline:null}
+            |    0 open l
+            |    1 start l[1]/a #1
+            |    2 end l[1]/a succeeded
+            |    2 open l[2]
+            |    3 start l[2]/a #1
+            |    4 end l[2]/a succeeded
+            |    4 end l failed: {limit:{iterations:2}}
+            |    4 run failed verified none outputs {inline:null}
         "#]],
     );
 }
@@ -398,16 +402,16 @@ fn an_expand_runs_its_elements_side_by_side() {
                { "reduce": "r", "inputs": "e", "how": "concat" }]),
         "e[1]/a: final provider",
         expect![[r#"
-                0 open e 3 of width 2
-                1 start e[0]/a #1
-                2 start e[1]/a #1
-                3 end e[0]/a succeeded
-                4 end e[1]/a failed: {failure:{code:provider,message:no luck}}
-                5 start e[2]/a #1
-                6 end e[2]/a succeeded
-                6 end e succeeded
-                6 end r succeeded = ["fine","fine"]
-                6 run succeeded verified none outputs {inline:[fine,fine]}
+            |    0 open e 3 of width 2
+            |    1 start e[0]/a #1
+            |    2 start e[1]/a #1
+            |    3 end e[0]/a succeeded
+            |    4 end e[1]/a failed: {failure:{code:provider,message:no luck}}
+            |    5 start e[2]/a #1
+            |    6 end e[2]/a succeeded
+            |    6 end e succeeded
+            |    6 end r succeeded = ["fine","fine"]
+            |    6 run succeeded verified none outputs {inline:[fine,fine]}
         "#]],
     );
 }
@@ -418,21 +422,25 @@ fn nothing_to_expand_is_no_success() {
         json!([{ "expand": "e", "over": "[]", "max_children": 5, "children": [ask("a")] }]),
         "",
         expect![[r#"
-                0 open e 0 of width 8
-                0 end e failed: {min_ok:{ok:0,min:1}}
-                0 run failed verified none outputs {inline:null}
+            |    0 open e 0 of width 8
+            |    0 end e failed: {min_ok:{ok:0,min:1}}
+            |    0 run failed verified none outputs {inline:null}
         "#]],
     );
 }
 
 #[test]
 fn a_cond_without_the_other_side_is_skipped() {
-    check(json!([{ "cond": "c", "condition": "1 > 2", "then": [ask("a")] }, ask("b")]), "", expect![[r#"
-            0 end c skipped: nothing_ran
-            1 start b #1
-            2 end b succeeded
-            2 run succeeded verified none outputs {inline:fine}
-    "#]]);
+    check(
+        json!([{ "cond": "c", "condition": "1 > 2", "then": [ask("a")] }, ask("b")]),
+        "",
+        expect![[r#"
+        |    0 end c skipped: nothing_ran
+        |    1 start b #1
+        |    2 end b succeeded
+        |    2 run succeeded verified none outputs {inline:fine}
+    "#]],
+    );
 }
 
 #[test]
@@ -443,19 +451,19 @@ fn reducers_fold_what_succeeded() {
                { "reduce": "best", "inputs": "p", "how": "best", "by": "size(value)" }]),
         "p/a: json \"x\"\np/b: json \"yy\"\np/c: json \"x\"\np/d: final provider",
         expect![[r#"
-                0 open p
-                1 start p/a #1
-                2 start p/b #1
-                3 start p/c #1
-                4 start p/d #1
-                5 end p/a succeeded
-                6 end p/b succeeded
-                7 end p/c succeeded
-                8 end p/d failed: {failure:{code:provider,message:no luck}}
-                8 end p succeeded
-                8 end vote succeeded = {"total":3,"value":"x","votes":2}
-                8 end best succeeded = "yy"
-                8 run succeeded verified none outputs {inline:yy}
+            |    0 open p
+            |    1 start p/a #1
+            |    2 start p/b #1
+            |    3 start p/c #1
+            |    4 start p/d #1
+            |    5 end p/a succeeded
+            |    6 end p/b succeeded
+            |    7 end p/c succeeded
+            |    8 end p/d failed: {failure:{code:provider,message:no luck}}
+            |    8 end p succeeded
+            |    8 end vote succeeded = {"total":3,"value":"x","votes":2}
+            |    8 end best succeeded = "yy"
+            |    8 run succeeded verified none outputs {inline:yy}
         "#]],
     );
 }
@@ -473,16 +481,16 @@ fn pareto_keeps_what_nothing_beats() {
            p/b: json {"x": 2, "y": 1}
            p/c: json {"x": 1, "y": 2}"#,
         expect![[r#"
-                0 open p
-                1 start p/a #1
-                2 start p/b #1
-                3 start p/c #1
-                4 end p/a succeeded
-                5 end p/b succeeded
-                6 end p/c succeeded
-                6 end p succeeded
-                6 end front succeeded = [{"path":"p/a","scores":[3,3],"value":{"x":3,"y":3}},{"path":"p/b","scores":[2,1],"value":{"x":2,"y":1}}]
-                6 run succeeded verified none outputs {inline:[{path:p/a,scores:[3,3],value:{x:3,y:3}},{path:p/b,scores:[2,1],value:{x:2,y:1}}]}
+            |    0 open p
+            |    1 start p/a #1
+            |    2 start p/b #1
+            |    3 start p/c #1
+            |    4 end p/a succeeded
+            |    5 end p/b succeeded
+            |    6 end p/c succeeded
+            |    6 end p succeeded
+            |    6 end front succeeded = [{"path":"p/a","scores":[3,3],"value":{"x":3,"y":3}},{"path":"p/b","scores":[2,1],"value":{"x":2,"y":1}}]
+            |    6 run succeeded verified none outputs {inline:[{path:p/a,scores:[3,3],value:{x:3,y:3}},{path:p/b,scores:[2,1],value:{x:2,y:1}}]}
         "#]],
     );
 }
@@ -504,41 +512,41 @@ fn a_tournament_is_won_by_the_best_that_satisfies() {
                         "by": "0 - value.insertions" })),
         "ways/one/tests: json {\"passed\": false, \"exit_code\": 1}\nways/three/work: wrote Makefile",
         expect![[r#"
-                0 open ways
-                0 order acquire of ways/one
-                0 order acquire of ways/two
-                0 order acquire of ways/three
-                1 open ways/one
-                2 open ways/two
-                3 open ways/three
-                4 start ways/one/work #1
-                5 start ways/two/work #1
-                6 start ways/three/work #1
-                7 order checkpoint of ways/one/work
-                8 order checkpoint of ways/two/work
-                9 order checkpoint of ways/three/work
-               10 end ways/one/work succeeded
-               11 end ways/two/work succeeded
-               12 end ways/three/work failed: {failure:{code:out_of_scope,message:wrote outside its scope: Makefile}}
-               12 end ways/three/tests skipped: {stopped:{path:ways/three/work}}
-               12 order harvest of ways/three
-               13 start ways/one/tests #1
-               14 start ways/two/tests #1
-               15 end ways/three failed: {child:{path:ways/three/work}}
-               15 order release of ways/three
-               16 end ways/one/tests succeeded
-               16 order harvest of ways/one
-               17 end ways/two/tests succeeded
-               17 order harvest of ways/two
-               19 end ways/one succeeded
-               19 order release of ways/one
-               20 end ways/two succeeded
-               20 order release of ways/two
-               20 end ways succeeded
-               20 end pick succeeded = {"bracket":[],"fruit":[{"path":"ways/one","results":{"base":"base","commit":"1cd7f9484930","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":1,"passed":false},"work":"fine"},"tree":"tree-1cd7f9484930"}}],"ranking":[{"eligible":true,"path":"ways/two","score":-2,"status":"succeeded"},{"eligible":false,"path":"ways/one","status":"succeeded","why":"does not satisfy value.results.tests.passed"},{"eligible":false,"path":"ways/three","status":"failed","why":"failed"}],"value":{"base":"base","commit":"517c3b75d56a","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-517c3b75d56a"},"winner":"ways/two"}
-               23 start again #1
-               24 end again succeeded
-               24 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+            |    0 open ways
+            |    0 order acquire of ways/one
+            |    0 order acquire of ways/two
+            |    0 order acquire of ways/three
+            |    1 open ways/one
+            |    2 open ways/two
+            |    3 open ways/three
+            |    4 start ways/one/work #1
+            |    5 start ways/two/work #1
+            |    6 start ways/three/work #1
+            |    7 order checkpoint of ways/one/work
+            |    8 order checkpoint of ways/two/work
+            |    9 order checkpoint of ways/three/work
+            |   10 end ways/one/work succeeded
+            |   11 end ways/two/work succeeded
+            |   12 end ways/three/work failed: {failure:{code:out_of_scope,message:wrote outside its scope: Makefile}}
+            |   12 end ways/three/tests skipped: {stopped:{path:ways/three/work}}
+            |   12 order harvest of ways/three
+            |   13 start ways/one/tests #1
+            |   14 start ways/two/tests #1
+            |   15 end ways/three failed: {child:{path:ways/three/work}}
+            |   15 order release of ways/three
+            |   16 end ways/one/tests succeeded
+            |   16 order harvest of ways/one
+            |   17 end ways/two/tests succeeded
+            |   17 order harvest of ways/two
+            |   19 end ways/one succeeded
+            |   19 order release of ways/one
+            |   20 end ways/two succeeded
+            |   20 order release of ways/two
+            |   20 end ways succeeded
+            |   20 end pick succeeded = {"bracket":[],"fruit":[{"path":"ways/one","results":{"base":"base","commit":"1cd7f9484930","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":1,"passed":false},"work":"fine"},"tree":"tree-1cd7f9484930"}}],"ranking":[{"eligible":true,"path":"ways/two","score":-2,"status":"succeeded"},{"eligible":false,"path":"ways/one","status":"succeeded","why":"does not satisfy value.results.tests.passed"},{"eligible":false,"path":"ways/three","status":"failed","why":"failed"}],"value":{"base":"base","commit":"517c3b75d56a","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-517c3b75d56a"},"winner":"ways/two"}
+            |   23 start again #1
+            |   24 end again succeeded
+            |   24 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
         "#]],
     );
 }
@@ -553,55 +561,55 @@ fn judges_see_each_pair_both_ways() {
            pick/judge[3]: json {"winner": "second", "reason": ""}
            pick/judge[4]: json {"winner": "second", "reason": ""}"#,
         expect![[r#"
-                0 open ways
-                0 order acquire of ways/one
-                0 order acquire of ways/two
-                0 order acquire of ways/three
-                1 open ways/one
-                2 open ways/two
-                3 open ways/three
-                4 start ways/one/work #1
-                5 start ways/two/work #1
-                6 start ways/three/work #1
-                7 order checkpoint of ways/one/work
-                8 order checkpoint of ways/two/work
-                9 order checkpoint of ways/three/work
-               10 end ways/one/work succeeded
-               11 end ways/two/work succeeded
-               12 end ways/three/work succeeded
-               13 start ways/one/tests #1
-               14 start ways/two/tests #1
-               15 start ways/three/tests #1
-               16 end ways/one/tests succeeded
-               16 order harvest of ways/one
-               17 end ways/two/tests succeeded
-               17 order harvest of ways/two
-               18 end ways/three/tests succeeded
-               18 order harvest of ways/three
-               19 end ways/one succeeded
-               19 order release of ways/one
-               20 end ways/two succeeded
-               20 order release of ways/two
-               21 end ways/three succeeded
-               21 order release of ways/three
-               21 end ways succeeded
-               21 open pick
-               21 open pick[1]
-               21 open pick[2]
-               25 start pick/judge[1] #1
-               26 start pick/judge[2] #1
-               27 end pick/judge[1] succeeded
-               28 end pick/judge[2] succeeded
-               28 open pick[3]
-               28 open pick[4]
-               29 start pick/judge[3] #1
-               30 start pick/judge[4] #1
-               31 end pick/judge[3] succeeded
-               32 end pick/judge[4] succeeded
-               32 end pick succeeded = {"bracket":[{"first":"ways/one","second":"ways/two","votes":["second","first"],"winner":"ways/two"},{"first":"ways/two","second":"ways/three","votes":["second","second"],"winner":"ways/two"}],"fruit":[{"path":"ways/one","results":{"base":"base","commit":"1cd7f9484930","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-1cd7f9484930"}},{"path":"ways/three","results":{"base":"base","commit":"ed73517e7ccd","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-ed73517e7ccd"}}],"ranking":[{"eligible":true,"path":"ways/two","status":"succeeded"},{"eligible":true,"path":"ways/one","status":"succeeded"},{"eligible":true,"path":"ways/three","status":"succeeded"}],"value":{"base":"base","commit":"517c3b75d56a","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-517c3b75d56a"},"winner":"ways/two"}
-               33 start again #1
-               34 end again succeeded
-               34 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+            |    0 open ways
+            |    0 order acquire of ways/one
+            |    0 order acquire of ways/two
+            |    0 order acquire of ways/three
+            |    1 open ways/one
+            |    2 open ways/two
+            |    3 open ways/three
+            |    4 start ways/one/work #1
+            |    5 start ways/two/work #1
+            |    6 start ways/three/work #1
+            |    7 order checkpoint of ways/one/work
+            |    8 order checkpoint of ways/two/work
+            |    9 order checkpoint of ways/three/work
+            |   10 end ways/one/work succeeded
+            |   11 end ways/two/work succeeded
+            |   12 end ways/three/work succeeded
+            |   13 start ways/one/tests #1
+            |   14 start ways/two/tests #1
+            |   15 start ways/three/tests #1
+            |   16 end ways/one/tests succeeded
+            |   16 order harvest of ways/one
+            |   17 end ways/two/tests succeeded
+            |   17 order harvest of ways/two
+            |   18 end ways/three/tests succeeded
+            |   18 order harvest of ways/three
+            |   19 end ways/one succeeded
+            |   19 order release of ways/one
+            |   20 end ways/two succeeded
+            |   20 order release of ways/two
+            |   21 end ways/three succeeded
+            |   21 order release of ways/three
+            |   21 end ways succeeded
+            |   21 open pick
+            |   21 open pick[1]
+            |   21 open pick[2]
+            |   25 start pick/judge[1] #1
+            |   26 start pick/judge[2] #1
+            |   27 end pick/judge[1] succeeded
+            |   28 end pick/judge[2] succeeded
+            |   28 open pick[3]
+            |   28 open pick[4]
+            |   29 start pick/judge[3] #1
+            |   30 start pick/judge[4] #1
+            |   31 end pick/judge[3] succeeded
+            |   32 end pick/judge[4] succeeded
+            |   32 end pick succeeded = {"bracket":[{"first":"ways/one","second":"ways/two","votes":["second","first"],"winner":"ways/two"},{"first":"ways/two","second":"ways/three","votes":["second","second"],"winner":"ways/two"}],"fruit":[{"path":"ways/one","results":{"base":"base","commit":"1cd7f9484930","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-1cd7f9484930"}},{"path":"ways/three","results":{"base":"base","commit":"ed73517e7ccd","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-ed73517e7ccd"}}],"ranking":[{"eligible":true,"path":"ways/two","status":"succeeded"},{"eligible":true,"path":"ways/one","status":"succeeded"},{"eligible":true,"path":"ways/three","status":"succeeded"}],"value":{"base":"base","commit":"517c3b75d56a","deletions":1,"files":["src/a.rs"],"insertions":2,"results":{"tests":{"exit_code":0,"passed":true},"work":"fine"},"tree":"tree-517c3b75d56a"},"winner":"ways/two"}
+            |   33 start again #1
+            |   34 end again succeeded
+            |   34 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
         "#]],
     );
 }
@@ -614,17 +622,17 @@ fn a_write_after_the_test_leaves_nothing_verified() {
             { "agent": "work", "prompt": "x", "writes": ["src/**"] }] }]),
         "",
         expect![[r#"
-                0 order acquire of b
-                1 open b
-                2 start b/tests #1
-                3 end b/tests succeeded
-                4 start b/work #1
-                5 order checkpoint of b/work
-                6 end b/work succeeded
-                6 order harvest of b
-                7 end b succeeded
-                7 order release of b
-                8 run succeeded verified none outputs {inline:{base:base,commit:3ea3db45ffc5,deletions:1,files:[src/a.rs],insertions:2,results:{tests:{exit_code:0,passed:true},work:fine},tree:tree-3ea3db45ffc5}}
+            |    0 order acquire of b
+            |    1 open b
+            |    2 start b/tests #1
+            |    3 end b/tests succeeded
+            |    4 start b/work #1
+            |    5 order checkpoint of b/work
+            |    6 end b/work succeeded
+            |    6 order harvest of b
+            |    7 end b succeeded
+            |    7 order release of b
+            |    8 run succeeded verified none outputs {inline:{base:base,commit:3ea3db45ffc5,deletions:1,files:[src/a.rs],insertions:2,results:{tests:{exit_code:0,passed:true},work:fine},tree:tree-3ea3db45ffc5}}
         "#]],
     );
 }
@@ -635,17 +643,17 @@ fn a_gate_is_resolved_once() {
         json!([{ "approve": "go", "prompt": "go on?" }, ask("a"), { "approve": "more", "prompt": "more?" }]),
         "> approve go\n> reject go\n> reject more",
         expect![[r#"
-                1 gate go
-                2 > approve go
-                2 end go succeeded
-                3 start a #1
-                4 end a succeeded
-                5 gate more
-                6 > reject go
-                6 refuse already_resolved
-                7 > reject more
-                7 end more failed: {rejected:{by:ann}}
-                7 run failed verified none outputs {inline:null}
+            |    1 gate go
+            |    2 > approve go
+            |    2 end go succeeded
+            |    3 start a #1
+            |    4 end a succeeded
+            |    5 gate more
+            |    6 > reject go
+            |    6 refuse already_resolved
+            |    7 > reject more
+            |    7 end more failed: {rejected:{by:ann}}
+            |    7 run failed verified none outputs {inline:null}
         "#]],
     );
 }
@@ -656,12 +664,12 @@ fn waits_end_with_time_and_signals() {
         json!([{ "wait": "nap", "duration": "5s" }, { "wait": "word", "signal": "go" }]),
         "> signal go",
         expect![[r#"
-                0 wait nap: {sleep:{until:5000}}
-                1 > signal go
-             5000 end nap succeeded
-             5000 wait word: {signal:{name:go}}
-             5000 end word succeeded
-             5000 run succeeded verified none outputs {inline:5}
+            |    0 wait nap: {sleep:{until:5000}}
+            |    1 > signal go
+            | 5000 end nap succeeded
+            | 5000 wait word: {signal:{name:go}}
+            | 5000 end word succeeded
+            | 5000 run succeeded verified none outputs {inline:5}
         "#]],
     );
 }
@@ -673,41 +681,45 @@ fn cancelling_ends_what_runs_and_skips_the_rest() {
             { "agent": "work", "prompt": "x", "writes": ["src/**"] }, ask("after")] }, ask("last")]),
         "b/work: hang\n> cancel",
         expect![[r#"
-                0 order acquire of b
-                1 open b
-                2 start b/work #1
-                3 > cancel
-                3 close "": cancelled
-                3 cancel b/work
-                4 end b/work cancelled: {closed:{cause:cancelled}}
-                4 end b/after skipped: {closed:{cause:cancelled}}
-                4 order harvest of b
-                5 end b cancelled: {closed:{cause:cancelled}}
-                5 order release of b
-                5 end last skipped: {closed:{cause:cancelled}}
-                6 run cancelled verified none outputs {inline:null}
+            |    0 order acquire of b
+            |    1 open b
+            |    2 start b/work #1
+            |    3 > cancel
+            |    3 close "": cancelled
+            |    3 cancel b/work
+            |    4 end b/work cancelled: {closed:{cause:cancelled}}
+            |    4 end b/after skipped: {closed:{cause:cancelled}}
+            |    4 order harvest of b
+            |    5 end b cancelled: {closed:{cause:cancelled}}
+            |    5 order release of b
+            |    5 end last skipped: {closed:{cause:cancelled}}
+            |    6 run cancelled verified none outputs {inline:null}
         "#]],
     );
 }
 
 #[test]
 fn pausing_now_uses_no_attempt() {
-    check(json!([ask("a"), ask("b")]), "a: hang\n> pause now\n> resume\n> cancel", expect![[r#"
-            1 start a #1
-            2 > pause now
-            2 suspend: paused_now
-            2 cancel a
-            3 rewind a
-            4 > resume
-            4 resume
-            5 start a #1
-            6 > cancel
-            6 close "": cancelled
-            6 cancel a
-            7 end a cancelled: {closed:{cause:cancelled}}
-            7 end b skipped: {closed:{cause:cancelled}}
-            7 run cancelled verified none outputs {inline:null}
-    "#]]);
+    check(
+        json!([ask("a"), ask("b")]),
+        "a: hang\n> pause now\n> resume\n> cancel",
+        expect![[r#"
+        |    1 start a #1
+        |    2 > pause now
+        |    2 suspend: paused_now
+        |    2 cancel a
+        |    3 rewind a
+        |    4 > resume
+        |    4 resume
+        |    5 start a #1
+        |    6 > cancel
+        |    6 close "": cancelled
+        |    6 cancel a
+        |    7 end a cancelled: {closed:{cause:cancelled}}
+        |    7 end b skipped: {closed:{cause:cancelled}}
+        |    7 run cancelled verified none outputs {inline:null}
+    "#]],
+    );
 }
 
 #[test]
@@ -716,20 +728,20 @@ fn a_budget_suspends_the_run_until_it_is_raised() {
         json!({ "workflow": "it", "budget": { "tokens": 150 }, "children": [ask("a"), ask("b"), ask("c")] }),
         "> resume\n> resume tokens=300",
         expect![[r#"
-                1 start a #1
-                2 end a succeeded
-                3 wait b: budget
-                3 run budget_exceeded verified none outputs {inline:null}
-                4 > resume
-                4 resume
-                4 run budget_exceeded verified none outputs {inline:null}
-                5 > resume tokens=300
-                5 resume
-                5 start b #1
-                6 end b succeeded
-                7 start c #1
-                8 end c succeeded
-                8 run succeeded verified none outputs {inline:fine}
+            |    1 start a #1
+            |    2 end a succeeded
+            |    3 wait b: budget
+            |    3 run budget_exceeded verified none outputs {inline:null}
+            |    4 > resume
+            |    4 resume
+            |    4 run budget_exceeded verified none outputs {inline:null}
+            |    5 > resume tokens=300
+            |    5 resume
+            |    5 start b #1
+            |    6 end b succeeded
+            |    7 start c #1
+            |    8 end c succeeded
+            |    8 run succeeded verified none outputs {inline:fine}
         "#]],
     );
 }
@@ -741,40 +753,44 @@ fn a_nodes_budget_ends_that_node() {
                { "ask": "c", "prompt": "x", "after": ["s"] }]),
         "",
         expect![[r#"
-                0 open s
-                1 start s/a #1
-                2 end s/a succeeded
-                3 end s/b budget_exceeded: {budget:{path:s,what:tokens}}
-                3 end s failed: {child:{path:s/b}}
-                4 start c #1
-                5 end c succeeded
-                5 run failed verified none outputs {inline:fine}
+            |    0 open s
+            |    1 start s/a #1
+            |    2 end s/a succeeded
+            |    3 end s/b budget_exceeded: {budget:{path:s,what:tokens}}
+            |    3 end s failed: {child:{path:s/b}}
+            |    4 start c #1
+            |    5 end c succeeded
+            |    5 run failed verified none outputs {inline:fine}
         "#]],
     );
 }
 
 #[test]
 fn a_failed_run_can_be_tried_again() {
-    check(json!([ask("a"), ask("b"), ask("c")]), "b@1: final provider\n> retry\n> retry", expect![[r#"
-            1 start a #1
-            2 end a succeeded
-            3 start b #1
-            4 end b failed: {failure:{code:provider,message:no luck}}
-            4 end c skipped: {stopped:{path:b}}
-            4 run failed verified none outputs {inline:null}
-            5 > retry
-            5 reopen b c
-            6 start b #1
-            7 end b failed: {failure:{code:provider,message:no luck}}
-            7 end c skipped: {stopped:{path:b}}
-            7 run failed verified none outputs {inline:null}
-            8 > retry
-            8 reopen b c
-            9 start b #1
-           10 end b failed: {failure:{code:provider,message:no luck}}
-           10 end c skipped: {stopped:{path:b}}
-           10 run failed verified none outputs {inline:null}
-    "#]]);
+    check(
+        json!([ask("a"), ask("b"), ask("c")]),
+        "b@1: final provider\n> retry\n> retry",
+        expect![[r#"
+        |    1 start a #1
+        |    2 end a succeeded
+        |    3 start b #1
+        |    4 end b failed: {failure:{code:provider,message:no luck}}
+        |    4 end c skipped: {stopped:{path:b}}
+        |    4 run failed verified none outputs {inline:null}
+        |    5 > retry
+        |    5 reopen b c
+        |    6 start b #1
+        |    7 end b failed: {failure:{code:provider,message:no luck}}
+        |    7 end c skipped: {stopped:{path:b}}
+        |    7 run failed verified none outputs {inline:null}
+        |    8 > retry
+        |    8 reopen b c
+        |    9 start b #1
+        |   10 end b failed: {failure:{code:provider,message:no luck}}
+        |   10 end c skipped: {stopped:{path:b}}
+        |   10 run failed verified none outputs {inline:null}
+    "#]],
+    );
 }
 
 #[test]
@@ -783,14 +799,14 @@ fn a_need_that_failed_skips_what_needs_it() {
         json!([{ "parallel": "p", "children": [ask("a"), { "ask": "b", "prompt": "{{ a }}" }, ask("c")] }]),
         "p/a: final provider",
         expect![[r#"
-                0 open p
-                1 start p/a #1
-                2 start p/c #1
-                3 end p/a failed: {failure:{code:provider,message:no luck}}
-                3 end p/b skipped: {need:{path:p/a,status:failed}}
-                4 end p/c succeeded
-                4 end p succeeded
-                4 run succeeded verified none outputs {inline:{a:null,b:null,c:fine}}
+            |    0 open p
+            |    1 start p/a #1
+            |    2 start p/c #1
+            |    3 end p/a failed: {failure:{code:provider,message:no luck}}
+            |    3 end p/b skipped: {need:{path:p/a,status:failed}}
+            |    4 end p/c succeeded
+            |    4 end p succeeded
+            |    4 run succeeded verified none outputs {inline:{a:null,b:null,c:fine}}
         "#]],
     );
 }

@@ -69,7 +69,8 @@ fn read(text: &str) -> (Arc<Workflow>, Vec<Record>) {
 
 /// The kinds of records in a payload, as paths of their tags.
 fn kinds(json: &Json, prefix: &str, found: &mut BTreeSet<String>) {
-    let tags = ["", "outcome/", "command/", "ended/reason/", "waiting/reason/", "timer_fired/purpose/", "suspended/cause/"];
+    let tags =
+        ["", "outcome/", "command/", "ended/reason/", "waiting/reason/", "timer_fired/purpose/", "suspended/cause/"];
     match json {
         Json::String(tag) if tags.contains(&prefix) => {
             found.insert(format!("{prefix}{tag}"));

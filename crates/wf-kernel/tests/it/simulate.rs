@@ -201,7 +201,7 @@ impl Simulator {
             4 if self.draw.chance(20) => Command::Cancel { path: None, by },
             4 => Command::Cancel { path: any, by },
             _ => match any {
-                Some(path) => return self.decide(path, self.seed % 2 == 0),
+                Some(path) => return self.decide(path, self.seed.is_multiple_of(2)),
                 None => return self.go_on(),
             },
         };

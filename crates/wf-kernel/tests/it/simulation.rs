@@ -27,7 +27,7 @@ fn every_seed_ends_and_replays_whatever_happens() {
     for seed in seeds() {
         let workflow = drawn_workflow(seed);
         let trouble = Trouble { crashes: 4, duplicates: 10, losses: 5, commands: 3 };
-        let weather = if seed % 2 == 0 { FAIR } else { ROUGH };
+        let weather = if seed.is_multiple_of(2) { FAIR } else { ROUGH };
         let simulated = simulate(&workflow, seed, weather, trouble);
         *ends.entry(simulated.end.status.as_str()).or_default() += 1;
         crashes += simulated.crashes;

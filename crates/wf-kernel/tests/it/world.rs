@@ -144,9 +144,7 @@ impl Maker {
             6 if !place.in_branch => json!({ "branch": self.id("b"), "writes": ["**"],
                          "children": self.list(count, depth, Place { in_branch: true }) }),
             1 => {
-                let one = |id: String, part: &str| {
-                    json!({ "agent": id, "prompt": format!("part {part}"), "writes": [format!("src/{part}/**")] })
-                };
+                let one = |id: String, part: &str| json!({ "agent": id, "prompt": format!("part {part}"), "writes": [format!("src/{part}/**")] });
                 json!({ "parallel": self.id("p"), "children": [one(self.id("c"), "x"), one(self.id("c"), "y")] })
             }
             4 => json!({ "expand": self.id("e"), "over": "4", "max_children": 3,
@@ -178,7 +176,8 @@ impl Maker {
             })
             .collect();
         let set = self.id("p");
-        let mut tournament = json!({ "tournament": self.id("k"), "candidates": set, "harvest": ["results", "patches"] });
+        let mut tournament =
+            json!({ "tournament": self.id("k"), "candidates": set, "harvest": ["results", "patches"] });
         if self.draw.chance(20) {
             tournament["require"] = json!("status == 'no'");
         }
@@ -187,8 +186,7 @@ impl Maker {
         } else {
             tournament["judge"] = json!({ "prompt": "which of {{ first.path }} and {{ second.path }}?" });
         }
-        let children =
-            json!([{ "parallel": set, "children": branches }, tournament,
+        let children = json!([{ "parallel": set, "children": branches }, tournament,
                    { "reduce": self.id("r"), "inputs": set, "how": "concat", "on_empty": [] }]);
         json!({ "sequence": self.id("q"), "children": children })
     }
@@ -276,7 +274,7 @@ fn performed(seed: u64, weather: Weather, workflow: &Workflow, leaf: &LeafReques
         usage = Usage::default();
     }
     // Throttling depends on the generation, so that it ends.
-    if draw.chance(weather.throttling) && generation < 8 && generation % 2 == 0 {
+    if draw.chance(weather.throttling) && generation < 8 && generation.is_multiple_of(2) {
         return Outcome::Throttled { retry_after_ms: 1_500, usage: Usage::default() };
     }
     if draw.chance(weather.failures) {

@@ -779,5 +779,6 @@ fn no_damage_to_a_log_breaks_a_view() {
             }
         }
     }
-    expect!["71 of 517 damaged logs do not fold"].assert_eq(&format!("{} of {} damaged logs do not fold", found.1, found.0));
+    expect!["71 of 517 damaged logs do not fold"]
+        .assert_eq(&format!("{} of {} damaged logs do not fold", found.1, found.0));
 }

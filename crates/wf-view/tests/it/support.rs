@@ -49,6 +49,8 @@ impl Script {
             labels: BTreeMap::from([("team".to_owned(), "core".to_owned())]),
             catalog: Digest::of(b"catalog"),
             sandbox: "none".to_owned(),
+            repo: None,
+            rules: None,
         })));
         script
     }
@@ -116,7 +118,7 @@ impl Script {
     }
 
     pub(crate) fn facts(&self) -> RunFacts {
-        RunFacts { log_digest: Some(Digest::of(b"log")), repo: Some("/repo".to_owned()), now_ms: self.now }
+        RunFacts { log_digest: Some(Digest::of(b"log")), now_ms: self.now }
     }
 }
 

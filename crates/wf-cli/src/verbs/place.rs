@@ -1,0 +1,74 @@
+//! `init`, `doctor` and `trust`: the place where runs happen.
+
+use wf_effects::{Clock, RealClock};
+use wf_server::trust::{grant, revoke};
+use wf_server::{Class, Error, Project};
+use wf_view::CommandView;
+
+use crate::args::TrustArgs;
+use crate::render::replies::{command_text, doctor_text};
+use crate::session::Session;
+
+/// `init`
+pub(crate) fn init(session: &Session) -> Result<u8, Error> {
+    let written = wf_server::init(&session.project)?;
+    let shown =
+        |path: &std::path::Path| path.strip_prefix(session.environment.cwd()).unwrap_or(path).display().to_string();
+    let mut view = CommandView::accepted(
+        "init",
+        None,
+        match written.made.is_empty() {
+            true => "everything was there already; nothing was changed",
+            false => "a first workflow is ready: whaleflow run starter",
+        },
+    );
+    for path in &written.made {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        view = view.with(&name, shown(path));
+    }
+    session.out.show(&view, |view, style| {
+        let mut text = String::new();
+        for path in &written.made {
+            text.push_str(&format!("wrote {}\n", shown(path)));
+        }
+        for path in &written.kept {
+            text.push_str(&format!("kept  {}\n", shown(path)));
+        }
+        let view = CommandView { made: std::collections::BTreeMap::new(), ..view.clone() };
+        text.push_str(&command_text(&view, style));
+        text
+    });
+    Ok(0)
+}
+
+/// `doctor`
+pub(crate) async fn doctor(session: &Session) -> Result<u8, Error> {
+    let view = wf_server::doctor::doctor(&session.environment, &session.project).await;
+    session.out.show(&view, doctor_text);
+    Ok(if view.ok { 0 } else { Class::Failed.exit_code() })
+}
+
+/// `trust`
+pub(crate) fn trust(session: &Session, args: &TrustArgs) -> Result<u8, Error> {
+    let project = match &args.repo {
+        Some(dir) => Project::of(&session.environment, dir)?,
+        None => session.project.clone(),
+    };
+    if !project.is_repository() {
+        return Err(Error::usage_with(
+            format!("there is no repository around {}", project.root().display()),
+            "name one with --repo",
+        ));
+    }
+    let root = project.root().display();
+    let message = match args.revoke {
+        true if revoke(&project)? => format!("{root} is no longer trusted"),
+        true => format!("{root} was not trusted"),
+        false => {
+            grant(&project, &session.environment.user(), RealClock.now_ms())?;
+            format!("{root} is trusted: commands of its workflows may run")
+        }
+    };
+    session.out.show(&CommandView::accepted("trust", None, message), command_text);
+    Ok(0)
+}

@@ -1,0 +1,9 @@
+//! The program from outside: what it prints, how it exits, what it leaves.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+
+mod bad_input;
+mod decisions;
+mod place;
+mod repositories;
+mod runs;

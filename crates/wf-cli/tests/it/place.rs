@@ -1,0 +1,125 @@
+//! A directory with state of its own, and the program run in it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// One directory to work in, and one for state; both go away.
+pub(crate) struct Place {
+    temp: TempDir,
+}
+
+/// How the program ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// The one object that it printed.
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.out.lines().count(), 1, "{self:?}");
+        serde_json::from_str(&self.out).unwrap()
+    }
+
+    /// The same, of a program that ended well.
+    pub(crate) fn ok(&self) -> Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.json()
+    }
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let place = Self { temp: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(place.dir()).unwrap();
+        place
+    }
+
+    /// The directory to work in.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.temp.path().join("work")
+    }
+
+    /// Where state is.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.temp.path().join("home")
+    }
+
+    /// A directory beside the one to work in.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        let dir = self.temp.path().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.dir().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir().join(name)).unwrap()
+    }
+
+    fn command(&self, dir: &Path, program: &str, args: &[&str]) -> Command {
+        #[expect(clippy::disallowed_methods, reason = "the test runs the program from outside")]
+        let mut command = Command::new(program);
+        let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
+        command.args(args).current_dir(dir).env_clear().env("PATH", path).stdin(Stdio::null());
+        command.env("WHALEFLOW_HOME", self.home()).env("USER", "ann").env("HOME", self.temp.path());
+        command
+    }
+
+    /// Runs the program in the directory.
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.run_in(&self.dir(), args)
+    }
+
+    pub(crate) fn run_in(&self, dir: &Path, args: &[&str]) -> Ran {
+        Ran::of(self.command(dir, env!("CARGO_BIN_EXE_whaleflow"), args).output().unwrap())
+    }
+
+    /// Starts the program, to read its standard output line by line.
+    pub(crate) fn start(&self, args: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
+        let mut command = self.command(&self.dir(), env!("CARGO_BIN_EXE_whaleflow"), args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        (child, lines)
+    }
+
+    /// Makes the directory a repository with one commit of what is in it.
+    pub(crate) fn commit_all(&self) {
+        let dir = self.dir();
+        let identity = ["-c", "user.name=ann", "-c", "user.email=ann@localhost", "-c", "commit.gpgsign=false"];
+        for args in [&["init", "-q", "-b", "main"][..], &["add", "-A"], &["commit", "-q", "-m", "all"]] {
+            let args: Vec<&str> = identity.iter().chain(args).copied().collect();
+            let ran = Ran::of(self.command(&dir, "git", &args).output().unwrap());
+            assert_eq!(ran.code, 0, "{ran:?}");
+        }
+    }
+
+    /// What git says.
+    pub(crate) fn git(&self, args: &[&str]) -> String {
+        let ran = Ran::of(self.command(&self.dir(), "git", args).output().unwrap());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.out
+    }
+
+    /// Ends a process at once.
+    pub(crate) fn kill(&self, pid: &str) {
+        let ran = Ran::of(self.command(&self.dir(), "kill", &["-KILL", pid]).output().unwrap());
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+}
