@@ -87,3 +87,28 @@ pub fn run(root: &Path, options: &BenchOptions) -> anyhow::Result<bool> {
     println!("{}", serde_json::to_string_pretty(&json!({ "version": 1, "pass": all_pass, "figures": shown }))?);
     Ok(all_pass)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(args: &[&str]) -> Option<String> {
+        let options = BenchOptions::parse(args)?;
+        Some(options.chosen().iter().map(|figure| figure.name).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn figures_are_chosen_by_name_and_slow_ones_only_so() {
+        assert_eq!(chosen(&["--only", "version_time"]).as_deref(), Some("version_time"));
+        assert_eq!(chosen(&["--only", "cargo_test_time"]).as_deref(), Some("cargo_test_time"));
+        let all = chosen(&[]).unwrap();
+        assert!(all.starts_with("fanout_rate fanout_ratio rows_per_leaf") && !all.contains("test_time"), "{all}");
+    }
+
+    #[test]
+    fn unknown_arguments_are_refused() {
+        assert_eq!(chosen(&["--only", "speed"]), None);
+        assert_eq!(chosen(&["--only"]), None);
+        assert_eq!(chosen(&["--fast"]), None);
+    }
+}

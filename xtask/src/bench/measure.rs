@@ -76,11 +76,10 @@ pub(crate) fn all(program: &Program, wanted: &BTreeSet<Wanted>) -> anyhow::Resul
 
 /// Floor, small and large runs take turns, so that whatever else the machine does hits all three.
 fn fan_out(program: &Program, wanted: &BTreeSet<Wanted>, measured: &mut Measured) -> anyhow::Result<()> {
-    let any = [Wanted::Floor, Wanted::Small, Wanted::Large].iter().any(|one| wanted.contains(one));
-    for repetition in 0..=(if any { REPETITIONS } else { 0 }) {
-        if !any {
-            break;
-        }
+    if ![Wanted::Floor, Wanted::Small, Wanted::Large].iter().any(|one| wanted.contains(one)) {
+        return Ok(());
+    }
+    for repetition in 0..=REPETITIONS {
         eprintln!("fan-out: {repetition} of {REPETITIONS}");
         let mut taken = Measured::default();
         if wanted.contains(&Wanted::Floor) {

@@ -106,3 +106,39 @@ fn tree(metadata: &Metadata, root: &str) -> BTreeSet<String> {
     }
     seen.into_iter().filter_map(|id| names.get(id).map(|name| (*name).to_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    const METADATA: &str = r#"{
+        "workspace_root": "/there", "workspace_members": ["a#1", "b#1"],
+        "packages": [
+            {"id": "a#1", "name": "a", "manifest_path": "/there/crates/a/Cargo.toml", "dependencies": [
+                {"name": "b", "kind": null}, {"name": "x", "kind": "build"}, {"name": "y", "kind": "dev"}]},
+            {"id": "b#1", "name": "b", "manifest_path": "/there/crates/b/Cargo.toml", "dependencies": [
+                {"name": "z", "kind": null}]},
+            {"id": "x#1", "name": "x", "manifest_path": "/else/x/Cargo.toml", "dependencies": []},
+            {"id": "y#1", "name": "y", "manifest_path": "/else/y/Cargo.toml", "dependencies": []},
+            {"id": "z#1", "name": "z", "manifest_path": "/else/z/Cargo.toml", "dependencies": []}],
+        "resolve": {"nodes": [
+            {"id": "a#1", "deps": [
+                {"pkg": "b#1", "dep_kinds": [{"kind": null}]}, {"pkg": "y#1", "dep_kinds": [{"kind": "dev"}]}]},
+            {"id": "b#1", "deps": [{"pkg": "z#1", "dep_kinds": [{"kind": null}, {"kind": "dev"}]}]},
+            {"id": "z#1", "deps": [{"pkg": "b#1", "dep_kinds": [{"kind": null}]}]}]}
+    }"#;
+
+    #[test]
+    fn what_only_tests_need_is_no_dependency() {
+        let graph = parse(METADATA).unwrap();
+        assert_eq!(graph.keys().collect::<Vec<_>>(), ["a", "b"]);
+        let a = &graph["a"];
+        assert_eq!(a.folder, "crates/a");
+        assert_eq!(format!("{:?} {:?} {:?}", a.internal, a.external, a.tree), r#"{"b"} {"x"} {"b", "z"}"#);
+    }
+
+    #[test]
+    fn something_else_is_refused() {
+        assert_eq!(parse("{}").unwrap_err().to_string(), "cargo's metadata have another form");
+    }
+}
