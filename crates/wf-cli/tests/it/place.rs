@@ -99,6 +99,14 @@ impl Place {
         (child, lines)
     }
 
+    /// Starts the program, to read its messages line by line.
+    pub(crate) fn start_talking(&self, args: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
+        let mut command = self.command(&self.dir(), env!("CARGO_BIN_EXE_whaleflow"), args);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(|line| line.unwrap());
+        (child, lines)
+    }
+
     /// Makes the directory a repository with one commit of what is in it.
     pub(crate) fn commit_all(&self) {
         let dir = self.dir();
@@ -117,9 +125,9 @@ impl Place {
         ran.out
     }
 
-    /// Ends a process at once.
-    pub(crate) fn kill(&self, pid: &str) {
-        let ran = Ran::of(self.command(&self.dir(), "kill", &["-KILL", pid]).output().unwrap());
+    /// Sends a signal to a process.
+    pub(crate) fn signal(&self, signal: &str, pid: &str) {
+        let ran = Ran::of(self.command(&self.dir(), "kill", &[signal, pid]).output().unwrap());
         assert_eq!(ran.code, 0, "{ran:?}");
     }
 }

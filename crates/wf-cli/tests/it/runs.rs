@@ -136,7 +136,7 @@ fn a_killed_run_goes_on_and_nothing_that_finished_runs_again() {
     // Read until the run waits for the signal, then kill the process that drives it.
     let (mut logs, mut lines) = place.start(&["logs", run, "--follow"]);
     assert!(lines.any(|line| line.contains("signal go")));
-    place.kill(pid);
+    place.signal("-KILL", pid);
     logs.kill().unwrap();
     logs.wait().unwrap();
 
@@ -178,6 +178,25 @@ fn a_detached_run_can_be_paused_resumed_and_cancelled_from_elsewhere() {
     let ended = place.run(&["wait", run, "--json"]);
     assert_eq!((ended.code, ended.json()["status"].as_str()), (1, Some("cancelled")));
     assert_eq!(place.run(&["resume", run]).code, 10);
+}
+
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let place = Place::new();
+    place.write(
+        "nap.star",
+        "workflow('nap', children = [ask('a', prompt = 'a'), wait('nap', duration = '1h'), ask('b', prompt = 'b')])\n",
+    );
+    let (mut child, mut lines) = place.start_talking(&["run", "nap.star"]);
+    assert!(lines.any(|line| line.contains("a succeeded")));
+    place.signal("-INT", &child.id().to_string());
+    let hint = lines.find(|line| line.contains("whaleflow resume")).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let shown = place.run(&["show", "--json"]).ok();
+    assert_eq!(shown["status"], "paused");
+    assert!(hint.contains(shown["run_id"].as_str().unwrap()), "{hint}");
+    assert_eq!(place.run(&["cancel", "@last", "--json"]).ok()["accepted"], true);
+    assert_eq!(place.run(&["wait", "--json"]).code, 1);
 }
 
 #[test]

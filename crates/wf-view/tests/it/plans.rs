@@ -13,7 +13,7 @@ fn a_plan() {
           "version": 1,
           "workflow": {
             "id": "contest",
-            "hash": "c4a06d9db3f132b44c14e3412723e684d811ada6fe19bafc841d726f684b6e5d"
+            "hash": "f0b458d0288d42a8a7724399ac27a228afc9e78aa0006726cd9b9ac33a27a246"
           },
           "description": "Two fixes, one wins.",
           "inputs": [],

@@ -21,9 +21,8 @@ fn a_report_on_a_success() {
         - Leaves: 6 of 6 succeeded, 0 failed, 0 skipped
         - Time: 20.0s (began 2026-01-02T03:04:05.000Z, ended 2026-01-02T03:04:25.000Z)
         - Used: 3.7k tokens in, 369 out, $0.0370
-        - Repository: `/repo`
-        - Workflow: `c4a06d9db3f132b44c14e3412723e684d811ada6fe19bafc841d726f684b6e5d`
-        - Result digest: `195291cdbb5fd3c3478dd512269c9b1d250a3f3c52dbad6451dd504becedad8c`
+        - Workflow: `f0b458d0288d42a8a7724399ac27a228afc9e78aa0006726cd9b9ac33a27a246`
+        - Result digest: `0533626ec0bbf187c04ad14395004fe6e5b7bd1ca046cac35f4bbd901b99f14e`
 
         ## Verification
 

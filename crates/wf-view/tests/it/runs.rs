@@ -37,7 +37,7 @@ fn a_run_that_succeeded() {
               "run_id": "r1",
               "workflow": {
                 "id": "contest",
-                "hash": "c4a06d9db3f132b44c14e3412723e684d811ada6fe19bafc841d726f684b6e5d"
+                "hash": "f0b458d0288d42a8a7724399ac27a228afc9e78aa0006726cd9b9ac33a27a246"
               },
               "status": "succeeded",
               "verified": "passed",
@@ -58,13 +58,12 @@ fn a_run_that_succeeded() {
               },
               "records": 55,
               "log_digest": "9fbf48f8224338b32a7f298140ee6c52b29a22d05b35c9be97e19b614e4726ba",
-              "result_digest": "195291cdbb5fd3c3478dd512269c9b1d250a3f3c52dbad6451dd504becedad8c",
+              "result_digest": "0533626ec0bbf187c04ad14395004fe6e5b7bd1ca046cac35f4bbd901b99f14e",
               "duration_ms": 20000,
               "outputs": {
                 "summary": "done",
                 "winner": "fixes/good"
-              },
-              "repo": "/repo"
+              }
             }"#]],
     );
 }
@@ -406,7 +405,7 @@ fn a_run_at_a_gate() {
               "run_id": "r1",
               "workflow": {
                 "id": "gated",
-                "hash": "f480dd4fd90a76cc75d525fb22cb5f7ad4dfd682a06b163ee260224d19368ca6"
+                "hash": "5a83c549d5c25c55c5255bfeec31af75c03f823535aae6b1e456c144ed56b329"
               },
               "status": "waiting",
               "verified": "none",
@@ -434,8 +433,7 @@ fn a_run_at_a_gate() {
                 "path": "ok",
                 "code": "decision",
                 "message": "waits for a decision"
-              },
-              "repo": "/repo"
+              }
             }"#]],
     );
     check(
