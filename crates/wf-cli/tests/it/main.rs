@@ -8,3 +8,4 @@ mod kills;
 mod place;
 mod repositories;
 mod runs;
+mod workflows;

@@ -61,6 +61,7 @@ fn crashes_change_no_result() {
         if workflow.canonical().contains("first_success")
             || workflow.canonical().contains("\"on_failure\":\"abort\"")
             || workflow.budget().tokens.is_some()
+            || workflow.budget().wall_ms.is_some()
         {
             continue;
         }
@@ -88,7 +89,7 @@ fn crashes_change_no_result() {
         compared += 1;
     }
     if seeds() == SEEDS {
-        assert!(compared > 200, "{compared}");
+        assert!(compared > 100, "{compared}");
     }
 }
 

@@ -98,8 +98,7 @@ fn a_report_on_a_wait() {
         - Leaves: 1 of 4 succeeded, 1 failed, 0 skipped
         - Time: 12.5s (began 2026-01-02T03:04:05.000Z)
         - Used: 1.2k tokens in, 127 out, $0.0127
-        - Repository: `/repo`
-        - Workflow: `f480dd4fd90a76cc75d525fb22cb5f7ad4dfd682a06b163ee260224d19368ca6`
+        - Workflow: `5a83c549d5c25c55c5255bfeec31af75c03f823535aae6b1e456c144ed56b329`
 
         ## Verification
 

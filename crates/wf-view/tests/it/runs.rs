@@ -79,7 +79,7 @@ fn a_run_with_all_its_instances() {
               "run_id": "r1",
               "workflow": {
                 "id": "contest",
-                "hash": "c4a06d9db3f132b44c14e3412723e684d811ada6fe19bafc841d726f684b6e5d"
+                "hash": "f0b458d0288d42a8a7724399ac27a228afc9e78aa0006726cd9b9ac33a27a246"
               },
               "status": "succeeded",
               "verified": "passed",
@@ -100,13 +100,12 @@ fn a_run_with_all_its_instances() {
               },
               "records": 55,
               "log_digest": "9fbf48f8224338b32a7f298140ee6c52b29a22d05b35c9be97e19b614e4726ba",
-              "result_digest": "195291cdbb5fd3c3478dd512269c9b1d250a3f3c52dbad6451dd504becedad8c",
+              "result_digest": "0533626ec0bbf187c04ad14395004fe6e5b7bd1ca046cac35f4bbd901b99f14e",
               "duration_ms": 20000,
               "outputs": {
                 "summary": "done",
                 "winner": "fixes/good"
               },
-              "repo": "/repo",
               "started_at": "2026-01-02T03:04:05.000Z",
               "ended_at": "2026-01-02T03:04:25.000Z",
               "labels": {
