@@ -8,7 +8,7 @@
 //!
 //! It never changes a source file, except the generated ones that [`schema`] lists.
 //!
-//! Start reading at [`tidy`], then [`test`].
+//! Start reading at [`tidy`], then `test`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks talk to the person or script that runs them")]
 

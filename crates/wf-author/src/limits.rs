@@ -21,7 +21,7 @@ pub const LOAD_DEPTH_MAX: usize = 16;
 /// Deepest nesting of brackets in a Starlark source.
 pub const BRACKETS_MAX: usize = 200;
 /// Stack that compiling needs for sources within the limits, in builds without optimisation too. Whoever calls
-/// [`crate::compile`] or [`crate::protocol::serve`] provides it.
+/// [`crate::compile()`] or [`crate::protocol::serve`] provides it.
 pub const STACK_BYTES: usize = 16 << 20;
 /// Most function calls and loop turns of a Starlark program.
 pub const STARLARK_TICKS_MAX: u64 = 500_000;

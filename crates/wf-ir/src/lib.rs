@@ -4,12 +4,12 @@
 //! validator that is the only maker of a [`Workflow`], its canonical form and its hash, and the diagnostics that
 //! validation gives.
 //!
-//! It is the first crate of the flow: `wf-author` makes a [`Draft`], [`validate`] turns it into a [`Workflow`],
+//! It is the first crate of the flow: `wf-author` makes a [`Draft`], [`validate()`] turns it into a [`Workflow`],
 //! `wf-kernel` decides over it.
 //!
 //! It never does IO, reads a clock or the environment, logs, or runs anything asynchronously.
 //!
-//! Start reading at [`Draft`], then [`node`], then [`validate`].
+//! Start reading at [`Draft`], then [`node`], then [`validate()`].
 
 mod canonical;
 pub mod codes;

@@ -84,7 +84,7 @@ impl Status {
     }
 }
 
-/// A validated, immutable definition. Only [`crate::validate`] makes one.
+/// A validated, immutable definition. Only [`crate::validate()`] makes one.
 #[derive(Clone, Debug)]
 pub struct Workflow {
     pub(crate) name: String,

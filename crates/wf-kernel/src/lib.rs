@@ -1,8 +1,8 @@
 //! The kernel: every decision of a run, as a pure function over recorded inputs.
 //!
 //! A run is a log of [`Record`]s, each an *input* (something the world told the run, with the time at which it was
-//! taken in) or a *decision* that [`step`] derived from exactly one input and the state before it. [`RunState`] is
-//! the fold of that log; [`outstanding`] says what a run waits for, as a function of its state; [`replay`] feeds the
+//! taken in) or a *decision* that [`step()`] derived from exactly one input and the state before it. [`RunState`] is
+//! the fold of that log; [`outstanding()`] says what a run waits for, as a function of its state; [`replay`] feeds the
 //! inputs to `step` again and compares the decisions.
 //!
 //! It stands between `wf-ir`, whose workflows it interprets, and `wf-runtime`, which appends its records and performs
@@ -11,7 +11,7 @@
 //! It never does IO, reads a clock, draws randomness, logs, or runs anything asynchronously; only it makes an
 //! [`Event`](Record) or an [`Effect`].
 //!
-//! Start reading at [`record`], then [`step`].
+//! Start reading at [`record`], then [`step()`].
 
 pub mod amount;
 mod apply;
