@@ -13,7 +13,7 @@ use wf_kernel::record::{EffectOutcome, Failure};
 use wf_kernel::{
     Command, Effect, EffectId, Input, InputBody, Outcome, Record, RunState, RunStatus, Stage, Step, Usage, step,
 };
-use wf_store::{Batch, Epoch, Head, Mark, NewRecord, RecordKind, Store};
+use wf_store::{Batch, Head, Mark, NewRecord, RecordKind, Store};
 
 use crate::error::RunError;
 use crate::journal::values_of;
@@ -74,7 +74,6 @@ pub(crate) async fn take_in(
     state: &mut RunState,
     inputs: Vec<Input>,
     owner: &str,
-    epoch: Epoch,
 ) -> Result<Taken, RunError> {
     let mut all = Step::default();
     let mut records = Vec::with_capacity(inputs.len() * 3);
@@ -91,7 +90,7 @@ pub(crate) async fn take_in(
         let one = guarded(|| step(state, input))?;
         records.push(NewRecord { kind: RecordKind::Input, at_ms, payload: record.payload() });
         for decision in one.decisions {
-            tasks.extend(change_of(&decision, state, owner, epoch, at_ms));
+            tasks.extend(change_of(&decision, state, owner, at_ms));
             records.push(NewRecord { kind: RecordKind::Decision, at_ms, payload: decision.payload() });
         }
         for text in one.blobs {
@@ -334,7 +333,7 @@ impl Owned {
             return Ok(());
         }
         let store = self.runtime.store.clone();
-        let mut taken = take_in(&store, &mut self.state, inputs, &self.runtime.owner, self.epoch).await?;
+        let mut taken = take_in(&store, &mut self.state, inputs, &self.runtime.owner).await?;
         taken.batch.inbox_taken = inbox_taken;
         let appended = store.log.append(&self.run, self.seq, self.epoch, taken.batch).await?;
         self.seq = appended.seq;

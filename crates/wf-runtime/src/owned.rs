@@ -67,7 +67,7 @@ impl Runtime {
         let labels = serde_json::to_string(&new.started.labels).map_err(|error| RunError::Parked(error.to_string()))?;
         let mut state = RunState::new(new.workflow.clone());
         let input = Input { at, body: InputBody::RunStarted(Box::new(new.started)) };
-        let taken = take_in(&self.store, &mut state, vec![input], &self.owner, Epoch(1)).await?;
+        let taken = take_in(&self.store, &mut state, vec![input], &self.owner).await?;
         let created = self
             .store
             .log

@@ -2,23 +2,17 @@
 
 use wf_ir::Status;
 use wf_kernel::{Decision, RunState};
-use wf_store::{Epoch, NewTask, TaskChange, TaskStatus};
+use wf_store::{NewTask, TaskChange, TaskStatus};
 
 /// The change that a decision makes to the task rows, if it makes one. `state` is that after the decision.
-pub(crate) fn change_of(
-    decision: &Decision,
-    state: &RunState,
-    owner: &str,
-    epoch: Epoch,
-    at_ms: i64,
-) -> Option<TaskChange> {
+pub(crate) fn change_of(decision: &Decision, state: &RunState, owner: &str, at_ms: i64) -> Option<TaskChange> {
     match decision {
-        Decision::Started { path, attempt, .. } => {
+        Decision::Started { path, attempt, generation, .. } => {
             let kind = kind_of(state, path)?;
             Some(TaskChange::Insert(NewTask {
                 instance: path.to_string(),
                 attempt: *attempt,
-                epoch,
+                generation: *generation,
                 kind: kind.to_owned(),
                 // An effect in this process counts as claimed when it is ordered.
                 status: TaskStatus::Claimed,
@@ -26,6 +20,7 @@ pub(crate) fn change_of(
                 priority: 0,
                 needs: "[]".to_owned(),
                 waits_for: None,
+                request: None,
                 at_ms,
             }))
         }
