@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod decisions;
+mod hostile_trees;
 mod kills;
 mod place;
 mod repositories;
 mod runs;
+mod supervised;
 mod workflows;
