@@ -21,7 +21,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub const RESERVED_NAMES: [&str; 5] = ["inputs", "iteration", "prev", "tree", "node"];
 
 /// Position of a node in [`Workflow::nodes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NodeIx(pub u32);
 
 /// Where an instance stands.

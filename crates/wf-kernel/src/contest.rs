@@ -123,7 +123,7 @@ impl Turn<'_> {
             );
             return self.end_value(ix, value);
         }
-        if self.state.suspended.is_none() {
+        if !self.state.is_held(ix) {
             let index = self.state.instance(ix).frames.len() as u32;
             for index in [index + 1, index + 2] {
                 self.decide(Decision::FrameOpened { path: self.path(ix), index });

@@ -15,6 +15,8 @@ use crate::record::{Decision, Failure, Outcome, Prepared, Reason, SuspendCause, 
 use crate::state::{Answer, Ix, RunState, Stage};
 use crate::step::Turn;
 
+/// The longest that anybody is left alone who asked for it.
+const PAUSE_MS_MAX: u64 = 3_600_000;
 /// Version of the memo key's own form.
 const MEMO_KEY_VERSION: u32 = 1;
 
@@ -80,11 +82,24 @@ impl Turn<'_> {
         let tree = instance.tree.as_ref();
         match stage {
             Stage::Idle if tree.is_some_and(|tree| tree.held) => self.open(ix, None, None),
+            Stage::Idle | Stage::Backoff if tree.is_none() && self.state.closing_at(ix).is_some() => {
+                let reason = self.state.closing_at(ix).map(|cause| Reason::Closed { cause });
+                self.end(ix, Status::Cancelled, reason);
+            }
+            // It waited for a tree of the pool; now it asks again.
+            Stage::Idle if tree.is_none() && !self.state.is_held(ix) => self.order(ix, Phase::Acquire),
             Stage::Harvesting if instance.flight.is_none() && tree.is_some_and(|tree| tree.harvest.is_some()) => {
                 let (status, reason) = self.list_end(ix);
                 self.end(ix, status, reason);
             }
             Stage::Broken(outcome) => {
+                if let Outcome::Throttled { retry_after_ms, .. } = &**outcome
+                    && self.state.closing_at(ix).is_none()
+                {
+                    let until = self.state.now.saturating_add_unsigned((*retry_after_ms).clamp(1, PAUSE_MS_MAX));
+                    let reason = WaitReason::TreePool { until };
+                    return self.decide(Decision::Waiting { path: self.path(ix), reason });
+                }
                 let trouble = Trouble::of(outcome);
                 self.end(ix, Status::Failed, Some(trouble.reason()));
             }
@@ -93,7 +108,7 @@ impl Turn<'_> {
     }
 
     fn prepare(&mut self, ix: Ix) {
-        if self.state.suspended.is_some() {
+        if self.state.is_held(ix) {
             return;
         }
         if let Some(branch) = self.state.tree_branch(ix)
@@ -146,7 +161,7 @@ impl Turn<'_> {
     }
 
     fn start_prepared(&mut self, ix: Ix, prepared: &Arc<Prepared>) {
-        if self.state.suspended.is_some() {
+        if self.state.is_held(ix) {
             return;
         }
         if matches!(self.state.kind(ix), Kind::Approve(_)) {
@@ -206,7 +221,7 @@ impl Turn<'_> {
             },
             (_, Some(cause)) => self.end_leaf(ix, Status::Cancelled, Some(Reason::Closed { cause })),
             (Outcome::Throttled { retry_after_ms, .. }, None) => {
-                let until = self.state.now.saturating_add_unsigned((*retry_after_ms).clamp(1, 3_600_000));
+                let until = self.state.now.saturating_add_unsigned((*retry_after_ms).clamp(1, PAUSE_MS_MAX));
                 let branch = self.state.tree_branch(ix);
                 self.decide(Decision::Waiting { path: self.path(ix), reason: WaitReason::RateLimit { until } });
                 self.wake(branch, true);
@@ -214,7 +229,8 @@ impl Turn<'_> {
             (Outcome::Cancelled { .. }, None) => {
                 let suspended =
                     matches!(self.state.suspended, Some((SuspendCause::PausedNow | SuspendCause::Budget, _)));
-                if suspended {
+                let paused = self.state.paused_around(ix).is_some_and(|(_, now, _)| now);
+                if suspended || paused {
                     let charged = self.charge(ix);
                     self.decide(Decision::Rewound { path: self.path(ix), charged });
                 } else {
@@ -450,6 +466,7 @@ impl RunState {
             sample,
             context,
             feedback: instance.feedback.as_deref().map(str::to_owned),
+            steers: instance.steers.clone(),
             tree,
         })
     }

@@ -91,6 +91,8 @@ pub enum InputBody {
     Command(Command),
     /// A new owner has taken the run over.
     Adopted(Adopted),
+    /// A worker that had claimed tasks of the run is gone.
+    WorkerLost(WorkerLost),
 }
 
 /// How a run began.
@@ -379,13 +381,19 @@ pub enum Command {
     },
     /// Order nothing new.
     Pause {
+        /// An instance; none is the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
         /// Also cancel what is in flight, without using an attempt.
         now: bool,
         /// Who asked.
         by: String,
     },
-    /// Go on after a pause or an exhausted budget.
+    /// Go on after a pause, an exhausted budget, or too many deaths of the process.
     Resume {
+        /// An instance that was paused; none is the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
         /// Added to the run's ceilings.
         raise: Budget,
         /// Who asked.
@@ -413,6 +421,15 @@ pub enum Command {
         /// Who sent it.
         by: String,
     },
+    /// Tell an agent something while it works.
+    Steer {
+        /// The agent's instance.
+        path: String,
+        /// What it is told, at its next step.
+        text: String,
+        /// Who says it.
+        by: String,
+    },
     /// Try an instance again: one in doubt, one in its pause before another attempt; none is everything that failed in
     /// a run that has ended.
     Retry {
@@ -431,6 +448,18 @@ pub struct Adopted {
     /// Its epoch.
     pub epoch: u64,
     /// Effects that the old owner had claimed and that have no outcome.
+    pub claimed: Vec<EffectId>,
+    /// Whether the old owner went without letting go: its process died, or lost its lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub died: bool,
+}
+
+/// A worker that had claimed tasks of the run is gone: its lease ran out, or its process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerLost {
+    /// Who.
+    pub worker: String,
+    /// What it had claimed and not reported.
     pub claimed: Vec<EffectId>,
 }
 
@@ -543,6 +572,11 @@ pub enum WaitReason {
     /// A provider that wants to be left alone.
     RateLimit {
         /// Until when.
+        until: TimeMs,
+    },
+    /// All trees that may exist at once are taken.
+    TreePool {
+        /// When to look again.
         until: TimeMs,
     },
     /// Another leaf works in the tree.
@@ -685,11 +719,20 @@ pub enum Decision {
     },
     /// Nothing new is ordered until the run is resumed.
     Suspended {
+        /// The instance below which nothing is ordered; none is the whole run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<Arc<str>>,
         /// Why.
         cause: SuspendCause,
+        /// More about it, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// The run goes on.
     Resumed {
+        /// The instance that goes on; none is the whole run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<Arc<str>>,
         /// Added to its ceilings.
         raise: Budget,
     },
@@ -739,6 +782,8 @@ pub enum SuspendCause {
     PausedNow,
     /// A ceiling of the run was reached.
     Budget,
+    /// The run brought its process down too often.
+    Poisoned,
 }
 
 /// Where a run stands.
@@ -751,6 +796,8 @@ pub enum RunStatus {
     Waiting,
     /// Somebody paused it.
     Paused,
+    /// It brought its process down too often, and waits for somebody to look.
+    Poisoned,
     /// It is being ended.
     Cancelling,
     /// Ended well.
@@ -768,7 +815,7 @@ impl RunStatus {
     pub fn is_ended(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Cancelled | Self::BudgetExceeded => true,
-            Self::Running | Self::Waiting | Self::Paused | Self::Cancelling => false,
+            Self::Running | Self::Waiting | Self::Paused | Self::Poisoned | Self::Cancelling => false,
         }
     }
 
@@ -778,6 +825,7 @@ impl RunStatus {
             Self::Running => "running",
             Self::Waiting => "waiting",
             Self::Paused => "paused",
+            Self::Poisoned => "poisoned",
             Self::Cancelling => "cancelling",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",

@@ -23,7 +23,7 @@ fn dir() -> PathBuf {
 fn simulated(seed: u64) -> (Arc<Workflow>, Vec<Record>) {
     let workflow = drawn_workflow(seed);
     let weather = Weather { failures: 15, throttling: 10, unknown_usage: 5, lies_about_usage: true };
-    let trouble = Trouble { crashes: 3, duplicates: 5, losses: 3, commands: 8 };
+    let trouble = Trouble { crashes: 3, duplicates: 5, losses: 3, commands: 8, remote: 20, worker_deaths: 2 };
     let records = simulate(&workflow, seed, weather, trouble).records;
     (workflow, records)
 }
