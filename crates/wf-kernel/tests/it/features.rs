@@ -811,7 +811,21 @@ fn an_agent_is_told_what_it_is_told_in_every_attempt() {
     check(
         json!([{ "agent": "a", "prompt": "work" }, ask("b")]),
         "a: hang\n> steer a mind the gap\n> steer b hello\n> steer nobody hello\n> cancel",
-        expect![[r#""#]],
+        expect![[r#"
+            |    1 start a #1
+            |    2 > steer a mind the gap
+            |    2 tell a: mind the gap
+            |    3 > steer b hello
+            |    3 refuse not_an_agent
+            |    4 > steer nobody hello
+            |    4 refuse unknown_instance
+            |    5 > cancel
+            |    5 close "": cancelled
+            |    5 cancel a
+            |    6 end a cancelled: {closed:{cause:cancelled}}
+            |    6 end b skipped: {closed:{cause:cancelled}}
+            |    6 run cancelled verified none outputs {inline:null}
+        "#]],
     );
 }
 
@@ -832,7 +846,39 @@ fn a_run_that_brings_its_process_down_five_times_is_parked() {
     check(
         json!([ask("a"), ask("b")]),
         "b: hang\n> die\n> die\n> die\n> die\n> die\n> die\n> resume\n> die\n> cancel",
-        expect![[r#""#]],
+        expect![[r#"
+            |    1 start a #1
+            |    2 end a succeeded
+            |    3 start b #1
+            |    4 > die
+            |    4 rewind b
+            |    5 start b #1
+            |    6 > die
+            |    6 rewind b
+            |    7 start b #1
+            |    8 > die
+            |    8 rewind b
+            |    9 start b #1
+            |   10 > die
+            |   10 rewind b
+            |   11 start b #1
+            |   12 > die
+            |   12 rewind b
+            |   13 start b #1
+            |   14 > die
+            |   14 rewind b
+            |   15 start b #1
+            |   16 > resume
+            |   16 refuse not_paused
+            |   17 > die
+            |   17 rewind b
+            |   18 start b #1
+            |   19 > cancel
+            |   19 close "": cancelled
+            |   19 cancel b
+            |   20 end b cancelled: {closed:{cause:cancelled}}
+            |   20 run cancelled verified none outputs {inline:null}
+        "#]],
     );
 }
 
