@@ -133,8 +133,11 @@ impl RunState {
             return refuse("stale", format!("{} is not waiting for this {:?}", effect.subject, effect.phase));
         }
         self.land(ix);
-        self.instance_mut(ix).deaths = 0;
         self.deaths = 0;
+        if effect.phase != Phase::Prepare {
+            // What a leaf is prepared for may still be what kills.
+            self.instance_mut(ix).deaths = 0;
+        }
         match (effect.phase, outcome) {
             (Phase::Prepare, Outcome::Prepared(prepared)) => {
                 let instance = self.instance_mut(ix);

@@ -82,12 +82,12 @@ impl Turn<'_> {
         let tree = instance.tree.as_ref();
         match stage {
             Stage::Idle if tree.is_some_and(|tree| tree.held) => self.open(ix, None, None),
-            Stage::Idle | Stage::Backoff if tree.is_none() && self.state.closing_at(ix).is_some() => {
+            Stage::Idle | Stage::Backoff if self.state.closing_at(ix).is_some() => {
                 let reason = self.state.closing_at(ix).map(|cause| Reason::Closed { cause });
                 self.end(ix, Status::Cancelled, reason);
             }
             // It waited for a tree of the pool; now it asks again.
-            Stage::Idle if tree.is_none() && !self.state.is_held(ix) => self.order(ix, Phase::Acquire),
+            Stage::Idle if !self.state.is_held(ix) => self.order(ix, Phase::Acquire),
             Stage::Harvesting if instance.flight.is_none() && tree.is_some_and(|tree| tree.harvest.is_some()) => {
                 let (status, reason) = self.list_end(ix);
                 self.end(ix, status, reason);

@@ -836,8 +836,29 @@ fn the_task_of_a_lost_worker_is_done_again() {
             { "agent": "a", "prompt": "write", "writes": ["**"] },
             { "command": "c", "argv": ["push"], "writes": ["**"] },
         ] }]),
-        "w/a@1: hang\nw/c: hang\n> lose w/a\n> lose w/c\n> lose w/c\n> cancel",
-        expect![[r#""#]],
+        "w/c: hang\n> lose w/c\n> lose w/c\n> retry w/c\n> cancel",
+        expect![[r#"
+            |    0 order acquire of w
+            |    1 open w
+            |    2 start w/a #1
+            |    3 order checkpoint of w/a
+            |    4 end w/a succeeded
+            |    5 start w/c #1
+            |    6 > lose w/c
+            |    6 doubt w/c
+            |    7 > lose w/c
+            |    7 refuse stale
+            |    8 > retry w/c
+            |    9 start w/c #1
+            |   10 > cancel
+            |   10 close "": cancelled
+            |   10 cancel w/c
+            |   11 end w/c cancelled: {closed:{cause:cancelled}}
+            |   11 order harvest of w
+            |   12 end w cancelled: {closed:{cause:cancelled}}
+            |   12 order release of w
+            |   13 run cancelled verified none outputs {inline:null}
+        "#]],
     );
 }
 
@@ -863,21 +884,20 @@ fn a_run_that_brings_its_process_down_five_times_is_parked() {
             |   10 rewind b
             |   11 start b #1
             |   12 > die
-            |   12 rewind b
-            |   13 start b #1
-            |   14 > die
+            |   12 suspend: poisoned (whoever performed b went down 5 times in a row)
+            |   13 > die
+            |   14 > resume
+            |   14 resume
             |   14 rewind b
             |   15 start b #1
-            |   16 > resume
-            |   16 refuse not_paused
-            |   17 > die
-            |   17 rewind b
-            |   18 start b #1
-            |   19 > cancel
-            |   19 close "": cancelled
-            |   19 cancel b
-            |   20 end b cancelled: {closed:{cause:cancelled}}
-            |   20 run cancelled verified none outputs {inline:null}
+            |   16 > die
+            |   16 rewind b
+            |   17 start b #1
+            |   18 > cancel
+            |   18 close "": cancelled
+            |   18 cancel b
+            |   19 end b cancelled: {closed:{cause:cancelled}}
+            |   19 run cancelled verified none outputs {inline:null}
         "#]],
     );
 }

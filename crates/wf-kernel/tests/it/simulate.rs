@@ -145,6 +145,7 @@ impl Simulator {
             if self.draw.chance(self.trouble.worker_deaths) {
                 let worker = self.draw.below(WORKERS);
                 self.lose_worker(worker);
+                continue;
             }
             self.go_on_or_meddle();
             let failed = self.state.end().is_some_and(|end| end.status != RunStatus::Succeeded);
