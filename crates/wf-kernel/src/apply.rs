@@ -13,7 +13,7 @@ use crate::record::{
     Command, Decision, EffectOutcome, Failure, Input, InputBody, Outcome, Reason, Record, RunStarted, RunStatus,
     SuspendCause, TimeMs, TimerId, TimerPurpose, ValueRef, WaitReason,
 };
-use crate::state::{Answer, BranchTree, Frame, FrameIx, Instance, Ix, RunEnd, RunState, Stage};
+use crate::state::{Added, Answer, BranchTree, Frame, FrameIx, Instance, Ix, RunEnd, RunState, Stage};
 
 /// The longest text that an agent is told at once.
 pub(crate) const STEER_BYTES_MAX: usize = 16 << 10;
@@ -415,6 +415,10 @@ impl RunState {
                 let children = self.children_of(ix);
                 self.open_frame(Some(ix), *index, &children);
             }
+            Decision::Grew { by, .. } => {
+                let by = self.expect_at(by);
+                self.grow(by);
+            }
             Decision::Ordered { effect } => self.order(effect),
             Decision::Started { path, attempt, generation, reserved, memo_key } => {
                 let ix = self.expect_at(path);
@@ -589,7 +593,8 @@ impl RunState {
             self.instances.push(Instance::new(*node, path, frame_ix));
         }
         let len = children.len() as u32;
-        self.frames.push(Frame { owner, index, first, len, cursor: 0, open: len, active: 0, ok: 0, failed: None });
+        let name = self.added_name(owner, index);
+        self.frames.push(Frame { owner, index, name, first, len, cursor: 0, open: len, active: 0, ok: 0, failed: None });
         if let Some(owner) = owner {
             let owner = self.instance_mut(owner);
             owner.frames.push(frame_ix);
@@ -602,10 +607,60 @@ impl RunState {
         let Some(owner) = owner else { return Arc::from(id.as_str()) };
         let path = &self.instance(owner).path;
         match self.kind(owner) {
-            Kind::Expand { .. } | Kind::LoopUntil { .. } => Arc::from(format!("{path}[{index}]/{id}")),
+            Kind::Expand { .. } | Kind::LoopUntil { .. } => match self.added_name(Some(owner), index) {
+                Some(name) => Arc::from(format!("{path}[{name}]/{id}")),
+                None => Arc::from(format!("{path}[{index}]/{id}")),
+            },
             Kind::Tournament(_) => Arc::from(format!("{path}/{id}[{index}]")),
             _ => Arc::from(format!("{path}/{id}")),
         }
+    }
+
+    /// The name of an element that was added.
+    fn added_name(&self, owner: Option<Ix>, index: u32) -> Option<Arc<str>> {
+        let expand = self.instance(owner?);
+        if expand.added.is_empty() {
+            return None;
+        }
+        let listed = expand.expansion.as_ref()?.count as usize - expand.added.len();
+        expand.added.get((index as usize).checked_sub(listed)?).map(|added| added.name.clone())
+    }
+
+    /// The `expand` that an agent adds to, and the element in which it stands.
+    pub(crate) fn list_around(&self, ix: Ix) -> Option<(Ix, FrameIx)> {
+        let mut frame = self.instance(ix).frame;
+        loop {
+            let owner = self.frame(frame).owner?;
+            if matches!(self.kind(owner), Kind::Expand { .. }) {
+                return Some((owner, frame));
+            }
+            frame = self.instance(owner).frame;
+        }
+    }
+
+    /// The list of an `expand` grows by what an agent's outcome holds.
+    fn grow(&mut self, by: Ix) {
+        let tasks = match &self.instance(by).stage {
+            Stage::Performed(_, outcome) => match &**outcome {
+                Outcome::Succeeded(success) => success.tasks.clone(),
+                _ => return,
+            },
+            Stage::Checkpointed(success, _) => success.tasks.clone(),
+            _ => return,
+        };
+        let Some((expand, frame)) = self.list_around(by) else { return };
+        let frame = self.frame(frame);
+        let parent = frame.name.clone().unwrap_or_else(|| Arc::from(frame.index.to_string()));
+        let is_child = |name: &str| name.rsplit_once('.').is_some_and(|(before, _)| before == &*parent);
+        let first = self.instance(expand).added.iter().filter(|added| is_child(&added.name)).count();
+        let instance = self.instance_mut(expand);
+        for (at, value) in tasks.into_iter().enumerate() {
+            instance.added.push(Added { name: Arc::from(format!("{parent}.{}", first + at)), value });
+            if let Some(expansion) = instance.expansion.as_mut() {
+                expansion.count += 1;
+            }
+        }
+        self.refill(expand);
     }
 
     fn order(&mut self, effect: &EffectId) {
@@ -1025,6 +1080,7 @@ impl Instance {
             ok_frames: 0,
             bad_frames: 0,
             expansion: None,
+            added: Vec::new(),
             side: None,
             closing: None,
             tree: None,

@@ -132,6 +132,12 @@ pub(crate) fn works_in_tree(kind: &Kind) -> bool {
     matches!(kind, Kind::Agent(_) | Kind::Command(_) | Kind::Test(_) | Kind::Search(_))
 }
 
+/// What a worker must be able to do for a leaf: its kind, and the role that does it.
+pub fn needed_capabilities(node: &wf_ir::Node) -> Vec<String> {
+    let role = node.role.as_ref().map(|role| format!("role:{role}"));
+    std::iter::once(node.kind.name().to_owned()).chain(role).collect()
+}
+
 /// The nodes whose statuses a consumer of candidates takes as they are.
 pub(crate) fn candidates(kind: &Kind) -> Option<&Candidates> {
     match kind {

@@ -290,6 +290,10 @@ pub struct Success {
     /// The ref under which unsaved work of an earlier attempt was rescued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rescued: Option<String>,
+    /// What an agent adds to the list of tasks that it works on. It counts once the attempt has succeeded, so that an
+    /// attempt that is made again adds nothing twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Arc<Value>>,
 }
 
 /// Something that did not work.
@@ -621,6 +625,17 @@ pub enum Decision {
         path: Arc<str>,
         /// Counts from 1 for iterations and judges, from 0 for elements.
         index: u32,
+    },
+    /// The list of an `expand` grows by what an agent in it adds, which is in the agent's outcome.
+    Grew {
+        /// The `expand`.
+        path: Arc<str>,
+        /// The agent.
+        by: Arc<str>,
+        /// How many elements the list has now.
+        count: u32,
+        /// Digest of what was added.
+        digest: Digest,
     },
     /// An effect other than `perform` is ordered.
     Ordered {

@@ -140,6 +140,8 @@ pub struct Instance {
     pub bad_frames: u32,
     /// Of an `expand`.
     pub expansion: Option<Expansion>,
+    /// Of an `expand`: the elements that agents in it added, after those of its list.
+    pub added: Vec<Added>,
     /// Of a `cond`.
     pub side: Option<bool>,
     /// Why its subtree was closed.
@@ -164,6 +166,15 @@ pub struct Instance {
     pub ended_at: Option<TimeMs>,
 }
 
+/// An element that an agent added to the list it works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// Its name in paths: that of the element whose agent added it, a dot, and a number from 0.
+    pub name: Arc<str>,
+    /// What it is.
+    pub value: Arc<Value>,
+}
+
 /// One pass over a list of children: the root's, an iteration, an element, the two sides of one match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -171,6 +182,8 @@ pub struct Frame {
     pub owner: Option<Ix>,
     /// Its number.
     pub index: u32,
+    /// Its name in paths, where that is not its number: of elements that were added.
+    pub name: Option<Arc<str>>,
     /// Its first child; the others follow.
     pub first: Ix,
     /// How many children.
@@ -196,6 +209,14 @@ impl Frame {
     /// Whether it ended with a success and no failure.
     pub fn is_ok(&self) -> bool {
         self.is_done() && self.failed.is_none() && self.ok > 0
+    }
+
+    /// Its place among its siblings, whoever was faster: added elements come after the one that led to them.
+    pub fn place(&self) -> Vec<u32> {
+        match &self.name {
+            Some(name) => name.split('.').filter_map(|part| part.parse().ok()).collect(),
+            None => vec![self.index],
+        }
     }
 
     /// Its children.

@@ -1,7 +1,7 @@
 //! What each node does, one screen each: a workflow, a script of answers, and the timeline that comes of it.
 //!
 //! A script line is `PATH[@ATTEMPT]: ANSWER`, where an answer is `json VALUE`, `fail CODE`, `final CODE` (not worth
-//! another attempt), `timeout`, `throttle MS`, `hang` (never answers), `wrote FILE…` for checkpoints, or `full MS` for a
+//! another attempt), `adds TASK…` (to the list of tasks), `timeout`, `throttle MS`, `hang` (never answers), `wrote FILE…` for checkpoints, or `full MS` for a
 //! branch whose tree is not to be had the first time. What no line names succeeds at once with a text. Lines that begin
 //! with `>` are carried out when nothing else can happen. Commands: `> approve PATH`, `> reject PATH`, `> signal NAME`,
 //! `> cancel [PATH]`, `> pause [PATH] [now]`, `> resume [PATH|tokens=N]`, `> steer PATH TEXT`, `> retry`. And accidents:
@@ -151,6 +151,11 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
         })))
     };
     match word {
+        "adds" => {
+            let Some(Outcome::Succeeded(mut it)) = Some(success(Value::from("fine"), usage)) else { return None };
+            it.tasks = rest.split(' ').map(|task| Arc::new(Value::from(task))).collect();
+            Some(Outcome::Succeeded(it))
+        }
         "json" => Some(success(Value::from_json(rest).unwrap(), usage)),
         "fail" => failed(true),
         "final" => failed(false),
@@ -173,7 +178,8 @@ fn effect_node(effect: &Effect) -> wf_ir::NodeIx {
 
 fn success(value: Value, usage: Usage) -> Outcome {
     let value = ValueRef::of(Arc::new(value)).0;
-    Outcome::Succeeded(Box::new(Success { value, usage, artifacts: BTreeMap::new(), rescued: None }))
+    let (artifacts, rescued, tasks) = (BTreeMap::new(), None, Vec::new());
+    Outcome::Succeeded(Box::new(Success { value, usage, artifacts, rescued, tasks }))
 }
 
 fn accident(text: &str, state: &RunState) -> Option<InputBody> {
@@ -230,6 +236,7 @@ fn told(decision: &Decision) -> Option<String> {
             format!("open {path}{}{}", count.unwrap_or_default(), side.unwrap_or_default())
         }
         Decision::FrameOpened { path, index } => format!("open {path}[{index}]"),
+        Decision::Grew { path, by, count, .. } => format!("{by} adds to {path}: {count} in all"),
         Decision::Ordered { effect } if effect.phase == wf_kernel::Phase::Prepare => return None,
         Decision::Ordered { effect } => format!("order {} of {}", word(&effect.phase), effect.subject),
         Decision::Started { path, attempt, .. } => format!("start {path} #{attempt}"),
@@ -898,6 +905,37 @@ fn a_run_that_brings_its_process_down_five_times_is_parked() {
             |   18 cancel b
             |   19 end b cancelled: {closed:{cause:cancelled}}
             |   19 run cancelled verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn agents_add_to_the_list_they_work_on() {
+    check(
+        json!({ "workflow": "it", "outputs": { "all": "swarm" }, "children": [
+            { "expand": "swarm", "over": "['a', 'b']", "width": 1, "max_children": 5, "children": [
+                { "agent": "do", "prompt": "{{ swarm.item }}", "tasks": { "max": 2 }, "retry": { "attempts": 2 } },
+            ] },
+        ] }),
+        "swarm[0]/do: adds c d\nswarm[0.1]/do@1: adds e f g\nswarm[0.1]/do@2: adds e\nswarm[1]/do: adds x",
+        expect![[r#"
+            |    0 open swarm 2 of width 1
+            |    1 start swarm[0]/do #1
+            |    2 swarm[0]/do adds to swarm: 4 in all
+            |    2 end swarm[0]/do succeeded
+            |    3 start swarm[1]/do #1
+            |    4 swarm[1]/do adds to swarm: 5 in all
+            |    4 end swarm[1]/do succeeded
+            |    5 start swarm[0.0]/do #1
+            |    6 end swarm[0.0]/do succeeded
+            |    7 start swarm[0.1]/do #1
+            |    8 retry swarm[0.1]/do #2 not before 733
+            |  734 start swarm[0.1]/do #2
+            |  735 end swarm[0.1]/do failed: {failure:{code:tasks,message:with its 1 tasks the list has 6, and may have 5}}
+            |  736 start swarm[1.0]/do #1
+            |  737 end swarm[1.0]/do succeeded
+            |  737 end swarm succeeded
+            |  737 run succeeded verified none outputs {inline:{all:[fine,fine,null,fine,fine]}}
         "#]],
     );
 }

@@ -102,5 +102,5 @@ fn a_calm_run_performs_every_effect_once() {
     let workflow = drawn_workflow(3);
     let calm = Weather { failures: 0, throttling: 0, unknown_usage: 0, lies_about_usage: false };
     let simulated = simulate(&workflow, 3, calm, CALM);
-    expect!["2 0"].assert_eq(&format!("{} {}", simulated.performed, simulated.refused));
+    expect!["4 0"].assert_eq(&format!("{} {}", simulated.performed, simulated.refused));
 }

@@ -141,6 +141,15 @@ impl Maker {
                          "width": 1 + self.draw.below(3), "max_children": 10, "min_ok": self.draw.below(2),
                          "children": self.list(count, depth, place) }),
             5 if !place.in_branch => self.contest(depth),
+            7 if !place.in_branch && self.draw.chance(50) => {
+                let id = self.id("e");
+                let mut children = self.list(count, depth, place);
+                let agent = json!({ "agent": self.id("c"), "prompt": format!("do {{{{ {id}.item }}}}"),
+                                    "retry": { "attempts": 2, "backoff": "1s" }, "tasks": { "max": 2 } });
+                children.insert(self.draw.below(children.len() as u64 + 1) as usize, agent);
+                json!({ "expand": id, "over": "['x', 'y']", "width": 1 + self.draw.below(3), "max_children": 60,
+                        "children": children })
+            }
             6 if !place.in_branch => json!({ "branch": self.id("b"), "writes": ["**"],
                          "children": self.list(count, depth, Place { in_branch: true }) }),
             1 => {
@@ -309,10 +318,18 @@ fn performed(seed: u64, weather: Weather, workflow: &Workflow, leaf: &LeafReques
         }
         _ => Value::from(format!("answer of {} at {}", leaf.path, leaf.attempt)),
     };
+    // Some add to their list, and some more than they may.
+    let tasks = match &workflow.node(leaf.node).kind {
+        Kind::Agent(agent) if agent.tasks_max > 0 && draw.chance(50) => {
+            (0..draw.below(4)).map(|at| Arc::new(Value::from(format!("{} of {}", at, leaf.path)))).collect()
+        }
+        _ => Vec::new(),
+    };
     Outcome::Succeeded(Box::new(Success {
         value: ValueRef::of(Arc::new(value)).0,
         usage,
         artifacts: BTreeMap::new(),
         rescued: None,
+        tasks,
     }))
 }
