@@ -288,10 +288,8 @@ pub static RETRY: Shape = Shape {
 };
 
 /// What an agent may add to the list of tasks that it works on.
-pub static TASKS: Shape = Shape {
-    name: "tasks",
-    fields: &[field("max", WIDTH, Presence::Required, "Most tasks that one instance adds.")],
-};
+pub static TASKS: Shape =
+    Shape { name: "tasks", fields: &[field("max", WIDTH, Presence::Required, "Most tasks that one instance adds.")] };
 
 /// One thing a pareto set weighs.
 pub static OBJECTIVE: Shape = Shape {

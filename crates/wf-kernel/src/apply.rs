@@ -594,7 +594,18 @@ impl RunState {
         }
         let len = children.len() as u32;
         let name = self.added_name(owner, index);
-        self.frames.push(Frame { owner, index, name, first, len, cursor: 0, open: len, active: 0, ok: 0, failed: None });
+        self.frames.push(Frame {
+            owner,
+            index,
+            name,
+            first,
+            len,
+            cursor: 0,
+            open: len,
+            active: 0,
+            ok: 0,
+            failed: None,
+        });
         if let Some(owner) = owner {
             let owner = self.instance_mut(owner);
             owner.frames.push(frame_ix);

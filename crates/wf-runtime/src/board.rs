@@ -54,7 +54,12 @@ impl Board {
     }
 
     /// The task of an attempt that begins: this process performs it while it has a slot, else anyone may.
-    pub(crate) fn place(&mut self, effect: &Effect, state: &RunState, at_ms: i64) -> Result<Option<TaskChange>, RunError> {
+    pub(crate) fn place(
+        &mut self,
+        effect: &Effect,
+        state: &RunState,
+        at_ms: i64,
+    ) -> Result<Option<TaskChange>, RunError> {
         let Request::Perform { leaf, .. } = &effect.request else { return Ok(None) };
         let node = state.workflow().node(leaf.node);
         let is_here = self.free() > 0;
@@ -162,7 +167,13 @@ pub(crate) fn change_of(decision: &Decision, state: &RunState, at_ms: i64) -> Op
         Decision::Rewound { path, .. } | Decision::InDoubt { path, .. } => {
             let instance = state.instance(state.at_path(path)?);
             let status = TaskStatus::Blocked;
-            Some(TaskChange::Set { instance: path.to_string(), attempt: instance.attempt, status, waits_for: None, at_ms })
+            Some(TaskChange::Set {
+                instance: path.to_string(),
+                attempt: instance.attempt,
+                status,
+                waits_for: None,
+                at_ms,
+            })
         }
         _ => None,
     }

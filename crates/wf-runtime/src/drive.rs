@@ -10,9 +10,7 @@ use wf_effects::{BoxFuture, CancelToken, Ctx, Grant, Steering};
 use wf_ir::Digest;
 use wf_ir::limits::LOG_RECORDS_MAX;
 use wf_kernel::record::{EffectOutcome, Failure};
-use wf_kernel::{
-    Command, Effect, EffectId, Input, InputBody, Outcome, Phase, Record, RunState, Step, Usage, step,
-};
+use wf_kernel::{Command, Effect, EffectId, Input, InputBody, Outcome, Phase, Record, RunState, Step, Usage, step};
 use wf_store::{
     Batch, Capabilities, Claim, Epoch, Head, Mark, NewRecord, RecordKind, RunId, Store, TaskFilter, TaskSignal,
     TaskStatus,
@@ -348,10 +346,9 @@ impl Owned {
             let only = self.board.names_of(&withdrawn);
             let claimed = self.claim(Some(only), withdrawn.len()).await?;
             let usage = Usage::default();
-            let ended = claimed.into_iter().map(|effect| EffectOutcome {
-                effect: effect.id,
-                outcome: Outcome::Cancelled { usage },
-            });
+            let ended = claimed
+                .into_iter()
+                .map(|effect| EffectOutcome { effect: effect.id, outcome: Outcome::Cancelled { usage } });
             self.commit_outcomes(ended.collect(), flights).await?;
         }
         while self.board.may_claim && self.board.free() > 0 && !self.board.is_clear() {

@@ -23,4 +23,4 @@ pub use drive::{Drive, DriveOptions, Finished};
 pub use error::RunError;
 pub use journal::{Loaded, Replayed, load, post, read_records, replay, workflow_of};
 pub use owned::{NewRun, Owned, Runtime};
-pub use worker::{RunParts, TASK_TTL_MS, Worker, WorkerOptions, WorkerReport};
+pub use worker::{OpenRun, RunParts, TASK_TTL_MS, Worker, WorkerOptions, WorkerReport};

@@ -14,8 +14,8 @@ use wf_ir::Workflow;
 use wf_kernel::record::EffectOutcome;
 use wf_kernel::{Effect, InputBody, Outcome};
 use wf_store::{
-    Beat, Capabilities, Claim, Claimed, CompleteError, Completion, Heartbeat, RunId, Store, TaskRef, TaskSignal,
-    WorkerRow,
+    Beat, Capabilities, Claim, Claimed, CompleteError, Completion, Heartbeat, RunFilter, RunId, Store, TaskFilter,
+    TaskRef, TaskSignal, TaskStatus, Tasks, WorkerRow,
 };
 
 use crate::drive::failed_engine;
@@ -34,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(1_000);
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Runs whose workflow and means are kept at hand.
 const RUNS_KEPT_MAX: usize = 64;
+/// Most runs that are looked at one by one while some are left alone.
+const RUNS_LOOKED_AT_MAX: usize = 1_000;
 /// How long a run that this worker could not serve is left alone.
 const UNFIT_PAUSE: Duration = Duration::from_secs(5);
 
@@ -70,6 +72,8 @@ pub struct WorkerOptions {
     pub slots: u32,
     /// What it can do.
     pub can: Capabilities,
+    /// Where it is, for people.
+    pub host: String,
     /// It stops once it had nothing to do for so long; none is never.
     pub idle_max: Option<Duration>,
     /// Ends it: it claims nothing more, and ends what it performs.
@@ -113,6 +117,15 @@ struct Working<'a> {
     runs: HashMap<RunId, RunParts>,
     unfit: HashMap<RunId, i64>,
     started_ms: i64,
+}
+
+/// Whether a worker still has the claim to a task, as far as the store can be asked.
+async fn is_held(tasks: &dyn Tasks, worker: &str, task: &TaskRef) -> bool {
+    let after = Some((task.instance.clone(), task.attempt.saturating_sub(1)));
+    let filter = TaskFilter { status: Some(TaskStatus::Claimed), after, limit: 1 };
+    let rows = tasks.tasks(&task.run, filter).await.unwrap_or_default();
+    let row = rows.first().filter(|row| row.task.instance == task.instance && row.task.attempt == task.attempt);
+    row.is_some_and(|row| row.epoch == task.epoch && row.task.worker.as_deref() == Some(worker) && !row.reported)
 }
 
 /// What woke the worker.
@@ -159,7 +172,7 @@ impl Worker {
 
 impl Working<'_> {
     async fn work(&mut self) -> Result<(), RunError> {
-        let mut changes = self.worker.store.watch.store();
+        let mut changes = self.worker.store.watch.changes();
         let mut beats = tokio::time::interval(BEAT_EVERY);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut idle_since = self.worker.clock.now_ms();
@@ -215,13 +228,25 @@ impl Working<'_> {
     async fn claim(&mut self) -> Result<(), RunError> {
         let now_ms = self.worker.clock.now_ms();
         self.unfit.retain(|_, until| *until > now_ms);
+        if self.unfit.is_empty() {
+            return self.claim_from(None).await;
+        }
+        let filter = RunFilter { limit: RUNS_LOOKED_AT_MAX, prefix: None, ended: Some(false) };
+        let runs = self.worker.store.runs.runs(filter).await?;
+        for run in runs.into_iter().map(|row| row.run).filter(|run| !self.unfit.contains_key(run)).collect::<Vec<_>>() {
+            self.claim_from(Some(run)).await?;
+        }
+        Ok(())
+    }
+
+    /// Claims tasks of one run or of any, while there are some and a slot is free.
+    async fn claim_from(&mut self, run: Option<RunId>) -> Result<(), RunError> {
         while !self.free.is_empty() {
             let begun = tokio::time::Instant::now();
             let claim = Claim {
                 worker: self.worker.name.clone(),
                 can: self.options.can.clone(),
-                run: None,
-                except: self.unfit.keys().cloned().collect(),
+                run: run.clone(),
                 only: None,
                 limit: self.free.len(),
                 now_ms: self.worker.clock.now_ms(),
@@ -236,7 +261,7 @@ impl Working<'_> {
             for task in claimed {
                 self.begin(task).await?;
             }
-            if count < wanted {
+            if count < wanted || !self.unfit.is_empty() {
                 return Ok(());
             }
         }
@@ -293,7 +318,7 @@ impl Working<'_> {
         let (tasks, worker, task) = (self.worker.store.tasks.clone(), self.worker.name.clone(), task.clone());
         Grant::new(move || -> BoxFuture<'static, bool> {
             let (tasks, worker, task) = (tasks.clone(), worker.clone(), task.clone());
-            Box::pin(async move { tasks.is_held(&worker, &task).await.unwrap_or(false) })
+            Box::pin(async move { is_held(&*tasks, &worker, &task).await })
         })
     }
 
@@ -343,10 +368,12 @@ impl Working<'_> {
             slots: self.options.slots.max(1),
             busy: self.flights.len() as u32,
             can: self.options.can.clone(),
+            host: self.options.host.clone(),
             started_ms: self.started_ms,
             heartbeat_ms: now_ms,
         };
-        let beats = self.worker.store.tasks.heartbeat(Heartbeat { worker: row, held, now_ms, ttl_ms: TASK_TTL_MS }).await?;
+        let beats =
+            self.worker.store.tasks.heartbeat(Heartbeat { worker: row, held, now_ms, ttl_ms: TASK_TTL_MS }).await?;
         for (id, beat) in ids.into_iter().zip(beats) {
             let Some(flight) = self.flights.get_mut(&id) else { continue };
             match beat {

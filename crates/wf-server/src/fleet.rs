@@ -9,9 +9,7 @@ use wf_kernel::{Ix, RunState};
 use wf_runtime::{RunParts, Worker, WorkerOptions};
 use wf_store::{Capabilities, RunFilter, RunId, TaskFilter, TaskRow, TaskStatus};
 use wf_view::text::rfc3339;
-use wf_view::{
-    Keep, RunFold, TaskView, TaskWait, TaskWhyView, TasksView, WorkerReportView, WorkerView, WorkersView,
-};
+use wf_view::{Keep, RunFold, TaskView, TaskWait, TaskWhyView, TasksView, WorkerReportView, WorkerView, WorkersView};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -143,7 +141,8 @@ pub async fn work(engine: Arc<Engine>, options: WorkOptions) -> Result<WorkerRep
     };
     let can = if options.can.is_empty() { Capabilities::All } else { Capabilities::Only(options.can) };
     let (slots, idle_max, stop) = (options.slots, options.idle_max, options.stop);
-    let report = worker.work(&WorkerOptions { slots, can, idle_max, stop }).await?;
+    let host = engine.environment.get("HOSTNAME").unwrap_or("this machine").to_owned();
+    let report = worker.work(&WorkerOptions { slots, can, host, idle_max, stop }).await?;
     let at = |percent: usize| {
         let count = report.claim_us.len();
         report.claim_us.get((count * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0)

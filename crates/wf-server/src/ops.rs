@@ -238,7 +238,8 @@ pub async fn without_owner(engine: &Engine) -> Result<Vec<(RunId, Option<&'stati
             Some("it is parked, because it brought its process down too often; `whaleflow resume RUN` lets it go on")
         } else if is_at(RunStatus::Paused) {
             Some("it is paused; `whaleflow resume RUN` lets it go on")
-        } else if is_at(RunStatus::Waiting) && engine.store.inbox.inbox(&row.run, row.inbox_cursor, 1).await?.is_empty() {
+        } else if is_at(RunStatus::Waiting) && engine.store.inbox.inbox(&row.run, row.inbox_cursor, 1).await?.is_empty()
+        {
             Some("it waits for a decision")
         } else {
             None

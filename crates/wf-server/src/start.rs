@@ -16,7 +16,7 @@ use wf_runtime::{NewRun, Owned};
 use wf_store::RunId;
 
 use crate::config::Config;
-use crate::engine::{Engine, Owner, open_git, runs_commands, works_in_trees, Terms};
+use crate::engine::{Engine, Owner, Terms, open_git, runs_commands, works_in_trees};
 use crate::environment::Environment;
 use crate::error::{Error, SOURCE_UNREADABLE};
 use crate::files::read_named;

@@ -316,6 +316,7 @@ impl RunFold {
                 if fits { exists(path).map(|_| ()) } else { Err(format!("{path} has {count} elements")) }
             }
             Decision::Closing { path, .. } if path.is_empty() => Ok(()),
+            Decision::Grew { path, by, .. } => exists(path).and_then(|_| exists(by)).map(|_| ()),
             Decision::FrameOpened { path, .. }
             | Decision::Started { path, .. }
             | Decision::Waiting { path, .. }
@@ -458,6 +459,7 @@ impl RunFold {
                 }
             }
             Decision::Opened { path, .. }
+            | Decision::Grew { path, .. }
             | Decision::FrameOpened { path, .. }
             | Decision::Waiting { path, .. }
             | Decision::RetryScheduled { path, .. }

@@ -36,7 +36,8 @@ pub use list::{RunList, RunListItem};
 pub use log::LogLine;
 pub use plan::{PlanNode, PlanView};
 pub use reply::{
-    ApplyView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView, GraphView, ReplayView, VerifyView,
+    ApplyView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView, GraphView, ReplayView,
+    VerifyView,
 };
 pub use report::ReportView;
 pub use run::{InstanceDetail, InstanceView, RunDetail, RunFacts, RunSummary};

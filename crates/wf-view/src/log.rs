@@ -111,9 +111,13 @@ fn command_text(command: &Command) -> (Option<String>, String) {
     match command {
         Command::Cancel { path, by } => (path.clone(), format!("{by} cancelled it")),
         Command::Pause { path, now: false, by } => (path.clone(), format!("{by} paused it")),
-        Command::Pause { path, now: true, by } => (path.clone(), format!("{by} paused it, and ended what was under way")),
+        Command::Pause { path, now: true, by } => {
+            (path.clone(), format!("{by} paused it, and ended what was under way"))
+        }
         Command::Resume { path, by, .. } => (path.clone(), format!("{by} resumed it")),
-        Command::Steer { path, text, by } => (Some(path.clone()), format!("{by} told it: {}", first_line(text, LINE_CHARS_MAX))),
+        Command::Steer { path, text, by } => {
+            (Some(path.clone()), format!("{by} told it: {}", first_line(text, LINE_CHARS_MAX)))
+        }
         Command::Decide { path, approved: true, by, .. } => (Some(path.clone()), format!("{by} approved it")),
         Command::Decide { path, approved: false, by, .. } => (Some(path.clone()), format!("{by} rejected it")),
         Command::Signal { name, by, .. } => (None, format!("{by} sent the signal {name}")),
@@ -130,6 +134,10 @@ fn decision_text(decision: &Decision) -> (Option<String>, String) {
         }
         Decision::Opened { path, side: Some(side), .. } => about(path, format!("opened: its condition is {side}")),
         Decision::Opened { path, .. } => about(path, "opened".to_owned()),
+        Decision::Grew { path, by, count, .. } => about(
+            by,
+            format!("added to the list of {path}: {} in all", counted(u64::from(*count), "element", "elements")),
+        ),
         Decision::FrameOpened { path, index } => about(path, format!("number {index} begins")),
         Decision::Ordered { effect } => about(&effect.subject, format!("{} is ordered", phase_name(effect.phase))),
         Decision::Started { path, attempt, .. } => about(path, format!("attempt {attempt} began")),

@@ -4,9 +4,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    ApplyView, CheckView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView, GatesView, GraphView,
-    InstanceDetail, LogLine, PlanView, ReplayView, ReportView, RunDetail, RunList, RunSummary, TaskWhyView, TasksView,
-    VerifyView, WhyView, WorkerReportView, WorkersView,
+    ApplyView, CheckView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView, GatesView,
+    GraphView, InstanceDetail, LogLine, PlanView, ReplayView, ReportView, RunDetail, RunList, RunSummary, TaskWhyView,
+    TasksView, VerifyView, WhyView, WorkerReportView, WorkersView,
 };
 
 /// The JSON schemas of all wire types, as pretty JSON with a final newline.

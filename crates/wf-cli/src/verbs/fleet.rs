@@ -11,7 +11,6 @@ use wf_server::{Engine, Error, fleet as board, ops};
 use wf_store::TaskStatus;
 use wf_view::{CommandView, CommandsView, TasksView, WorkersView};
 
-use super::go;
 use super::run::terms;
 use crate::args::{FleetVerb, ResumeArgs, TaskArg, TaskStatusArg, TasksArgs, WorkerArgs};
 use crate::interrupt::Interrupts;
@@ -125,7 +124,9 @@ pub(crate) async fn cancel_all(session: &Session) -> Result<u8, Error> {
             let name = Some(run.run.as_str());
             results.push(match run.is_over {
                 true => CommandView::accepted("cancel", name, format!("run {} is cancelled", run.run)),
-                false => CommandView::refused("cancel", name, "still_ending", format!("run {} is still ending", run.run)),
+                false => {
+                    CommandView::refused("cancel", name, "still_ending", format!("run {} is still ending", run.run))
+                }
             });
         }
     }

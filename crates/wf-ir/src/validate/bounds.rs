@@ -37,13 +37,15 @@ fn check_growth(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
             continue;
         }
         let around = std::iter::successors(node.parent, |at| lowered.nodes[at.0 as usize].parent);
-        let wide = |at: &NodeIx| matches!(lowered.nodes[at.0 as usize].kind, Kind::Expand { .. } | Kind::Parallel { .. });
+        let wide =
+            |at: &NodeIx| matches!(lowered.nodes[at.0 as usize].kind, Kind::Expand { .. } | Kind::Parallel { .. });
         let nearest = around.map(|at| &lowered.nodes[at.0 as usize]).find(|node| wide(&node.ix));
         let span = raw.nodes[ix].span_of("tasks");
         match nearest.map(|node| (&node.kind, node)) {
             Some((Kind::Expand { .. }, _)) => {}
             Some((_, parallel)) => {
-                let message = format!("`tasks` adds to a list, and here the agents of `{}` would add side by side", parallel.id);
+                let message =
+                    format!("`tasks` adds to a list, and here the agents of `{}` would add side by side", parallel.id);
                 let hint = Some("put the agent directly into the `expand`, or into a sequence in it".to_owned());
                 report.hinted(codes::NO_LIST, span, message, hint);
             }
