@@ -11,11 +11,11 @@ use crate::scene::Scene;
 pub(crate) struct Ran {
     /// How often each leaf was ordered.
     pub(crate) ordered: BTreeMap<String, usize>,
-    /// How often each leaf came back, whatever came of it.
+    /// How often each leaf came back and had run, whatever came of it.
     pub(crate) returned: BTreeMap<String, usize>,
-    /// When each instance ended.
+    /// When each instance ended, for good.
     pub(crate) ended: BTreeMap<String, i64>,
-    /// Leaves that were ordered after they had ended.
+    /// Leaves that were ordered after they had ended, and had not failed and been retried by somebody.
     pub(crate) again: Vec<String>,
     /// How many processes owned the run.
     pub(crate) owners: usize,
@@ -39,11 +39,17 @@ impl Ran {
                 }
             }
             let effect = &payload["outcome"]["effect"];
-            if effect["phase"] == "perform" {
+            let outcome = &payload["outcome"]["outcome"];
+            let has_run = outcome["succeeded"].is_object() || outcome["failed"]["code"] == "exit";
+            if effect["phase"] == "perform" && has_run {
                 *ran.returned.entry(effect["subject"].as_str().unwrap().to_owned()).or_default() += 1;
             }
             if let Some(path) = payload["ended"]["path"].as_str() {
                 ran.ended.insert(path.to_owned(), record["at_ms"].as_i64().unwrap());
+            }
+            let reopened = payload["reopened"]["paths"].as_array();
+            for path in reopened.into_iter().flatten() {
+                ran.ended.remove(path.as_str().unwrap());
             }
             ran.owners += usize::from(payload["adopted"].is_object());
         }

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
 mod cases;
+mod errors;
 mod kills;
 mod ledger;
 mod points;
