@@ -7,11 +7,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
 mod cases;
+mod disk;
 mod errors;
 mod kills;
 mod ledger;
 mod points;
+mod power;
 mod scene;
 mod state;
 mod strace;
+mod trace;
 mod work;

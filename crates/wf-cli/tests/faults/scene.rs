@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One place; it goes away with the value.
 pub(crate) struct Scene {
-    temp: TempDir,
+    root: PathBuf,
+    _temp: Option<TempDir>,
     work: &'static Work,
 }
 
@@ -46,7 +47,14 @@ impl Ran {
 impl Scene {
     /// A place with the sources of `work` in it, and no state yet.
     pub(crate) fn new(work: &'static Work) -> Self {
-        let scene = Self { temp: tempfile::Builder::new().prefix("wf-faults-").tempdir().unwrap(), work };
+        let temp = tempfile::Builder::new().prefix("wf-faults-").tempdir().unwrap();
+        let root = std::fs::canonicalize(temp.path()).unwrap();
+        Self { _temp: Some(temp), ..Self::at(work, &root) }
+    }
+
+    /// The same at `root`, where it stays.
+    pub(crate) fn at(work: &'static Work, root: &Path) -> Self {
+        let scene = Self { root: root.to_owned(), _temp: None, work };
         for (name, text) in work.files {
             let path = scene.dir().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -57,7 +65,7 @@ impl Scene {
 
     /// All of it.
     pub(crate) fn root(&self) -> &Path {
-        self.temp.path()
+        &self.root
     }
 
     /// The directory to work in.

@@ -24,7 +24,7 @@ impl Whole {
     /// Runs the workflow undisturbed, and forgets it again.
     pub(crate) fn of(scene: &Scene) -> Self {
         scene.clear();
-        let summary = scene.start().ok();
+        let summary = to_the_end(scene);
         assert_eq!((&summary["status"], &summary["verified"]), (&"succeeded".into(), &"passed".into()));
         assert_eq!(summary["leaves"]["done"], scene.work().leaves);
         check_ledger(scene, summary["run_id"].as_str().unwrap());
@@ -44,12 +44,18 @@ impl Whole {
 
     /// What a run comes to is what the undisturbed one came to, the store is sound, and nothing was left behind.
     pub(crate) fn check(&self, scene: &Scene, summary: &Value) {
+        self.check_kept(scene, summary);
+        check_left_behind(scene);
+    }
+
+    /// What a run comes to is what the undisturbed one came to, and the store is sound.
+    pub(crate) fn check_kept(&self, scene: &Scene, summary: &Value) {
         self.check_same(summary);
         let run = summary["run_id"].as_str().unwrap();
         assert_eq!(scene.run(&["verify", "--json"]).code, Some(0));
         assert_eq!(scene.run(&["replay", run, "--json"]).ok()["equal"], true);
         check_ledger(scene, run);
-        check_left_behind(scene);
+        no_process_is_left(scene);
     }
 }
 
@@ -69,10 +75,12 @@ pub(crate) fn runs(scene: &Scene) -> Vec<Value> {
 
 /// Brings the newest run to its end, begins it where there is none, and gives its summary.
 pub(crate) fn to_the_end(scene: &Scene) -> Value {
-    let Some(run) = runs(scene).first().map(|run| run["run_id"].as_str().unwrap().to_owned()) else {
-        return scene.start().ok();
+    let found = runs(scene).first().map(|run| run["run_id"].as_str().unwrap().to_owned());
+    let mut last = match &found {
+        Some(run) => scene.run(&["resume", run, "--json"]),
+        None => scene.start(),
     };
-    let mut last = scene.run(&["resume", &run, "--json"]);
+    let run = found.unwrap_or_else(|| last.json()["run_id"].as_str().unwrap().to_owned());
     for _ in 0..PUSHES_MAX {
         if crate::cases::is_one() { println!("{last:?}"); }
         match last.code {
@@ -109,8 +117,8 @@ fn decide(scene: &Scene, run: &str) -> crate::scene::Ran {
     panic!("nothing is to be decided: {shown}");
 }
 
-/// No tree is left, neither as a directory nor as an entry of git's, and no process.
-pub(crate) fn check_left_behind(scene: &Scene) {
+/// No tree is left, neither as a directory nor as an entry of git's.
+fn check_left_behind(scene: &Scene) {
     let mut left: Vec<PathBuf> = Vec::new();
     for run in projects(scene).iter().flat_map(|project| list(&project.join("trees"))) {
         let inside = list(&run);
@@ -122,7 +130,6 @@ pub(crate) fn check_left_behind(scene: &Scene) {
         left.extend(list(&fixture.join("repo/.git/worktrees")));
     }
     assert_eq!(left, Vec::<PathBuf>::new(), "trees were left behind");
-    no_process_is_left(scene);
 }
 
 fn projects(scene: &Scene) -> Vec<PathBuf> {
@@ -135,7 +142,7 @@ fn list(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Waits until no process works in the scene any more.
-pub(crate) fn no_process_is_left(scene: &Scene) {
+fn no_process_is_left(scene: &Scene) {
     let root = scene.root().to_string_lossy().into_owned();
     let mut left = Vec::new();
     for _ in 0..200 {

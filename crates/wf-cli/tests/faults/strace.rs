@@ -67,6 +67,15 @@ pub(crate) fn command(scene: &Scene, names: &str, log: &Path, more: &[&str], arg
     scene.command("strace", &all)
 }
 
+/// The program under strace, with everything that it starts and every byte that it writes.
+pub(crate) fn everything(scene: &Scene, names: &str, log: &Path, args: &[String]) -> Command {
+    let mut all: Vec<String> = ["-f", "-qq", "-y", "-s", "16777216", "-e", "signal=none"].map(str::to_owned).to_vec();
+    all.extend(["-o".to_owned(), log.display().to_string(), "-e".to_owned(), format!("trace={names}")]);
+    all.push(env!("CARGO_BIN_EXE_whaleflow").to_owned());
+    all.extend(args.iter().cloned());
+    scene.command("strace", &all)
+}
+
 /// Runs the program under strace, and gives the calls that it made.
 pub(crate) fn run(scene: &Scene, names: &str, more: &[&str], args: &[String]) -> (Ran, Vec<Call>) {
     let log = scene.beside("strace");

@@ -39,3 +39,15 @@ pub(crate) static MANY: Work = Work {
     leaves: 200,
     told: 36,
 };
+
+/// Leaves before and after a decision of somebody's, and a file that is kept.
+pub(crate) static POWER: Work = Work {
+    source: "power.star",
+    files: &[
+        ("power.star", include_str!("works/power.star")),
+        ("power.mock.toml", include_str!("works/power.mock.toml")),
+        FIXTURE,
+    ],
+    leaves: 11,
+    told: 3,
+};
