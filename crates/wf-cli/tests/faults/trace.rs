@@ -20,27 +20,66 @@ pub(crate) struct Event {
 #[derive(Clone, Debug)]
 pub(crate) enum Done {
     /// A file was opened so that it is made if it is not there.
-    Made { path: PathBuf, mode: u32 },
+    Made {
+        path: PathBuf,
+        mode: u32,
+    },
     /// A file was cut, or made longer with zeros.
-    Cut { path: PathBuf, len: u64 },
+    Cut {
+        path: PathBuf,
+        len: u64,
+    },
     /// Bytes were written; without a place, at the end.
-    Wrote { path: PathBuf, at: Option<u64>, bytes: Vec<u8> },
+    Wrote {
+        path: PathBuf,
+        at: Option<u64>,
+        bytes: Vec<u8>,
+    },
     /// Bytes of another file were written.
-    Copied { from: PathBuf, start: u64, len: u64, path: PathBuf, at: Option<u64> },
+    Copied {
+        from: PathBuf,
+        start: u64,
+        len: u64,
+        path: PathBuf,
+        at: Option<u64>,
+    },
     /// A file, or the names in a directory, were made durable.
-    Synced { path: PathBuf },
+    Synced {
+        path: PathBuf,
+    },
     /// A file's bytes are on their way to the disk, and there with whatever is next made durable.
-    Pushed { path: PathBuf },
+    Pushed {
+        path: PathBuf,
+    },
     /// A directory was made.
-    MadeDir { path: PathBuf, mode: u32 },
-    Renamed { from: PathBuf, to: PathBuf },
-    Linked { from: PathBuf, to: PathBuf },
-    LinkedTo { target: String, path: PathBuf },
+    MadeDir {
+        path: PathBuf,
+        mode: u32,
+    },
+    Renamed {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Linked {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    LinkedTo {
+        target: String,
+        path: PathBuf,
+    },
     /// A name was removed, that of a directory too.
-    Removed { path: PathBuf },
-    Moded { path: PathBuf, mode: u32 },
+    Removed {
+        path: PathBuf,
+    },
+    Moded {
+        path: PathBuf,
+        mode: u32,
+    },
     /// Something was said on standard output or standard error.
-    Said { text: String },
+    Said {
+        text: String,
+    },
 }
 
 /// A call, with what strace wrote before and after others came between.
