@@ -183,6 +183,20 @@ fn a_worker_outlives_the_owner() {
 }
 
 #[test]
+fn whoever_follows_a_run_to_resume_it_takes_over_when_its_owner_dies() {
+    let fleet = Fleet::new(true);
+    let mut run = fleet.begin(&["--slots", "4"]);
+    until("all have begun", || fleet.lines("begun").len() == 4);
+    let (mut resumed, _) = fleet.place.start(&["resume", "@last", "--json"]);
+    // It follows once it has said so to the store; a moment early, it takes the run over by itself.
+    until("its owner is dead", || run.kill().is_ok() && run.wait().is_ok());
+    until("all have begun again", || fleet.lines("begun").len() == 8);
+    fleet.open_gate();
+    assert!(resumed.wait().unwrap().success());
+    assert_eq!(fleet.status(), "succeeded");
+}
+
+#[test]
 fn an_agent_is_steered_wherever_it_works() {
     let place = Place::new();
     place.write("fx/a.txt", "a\n");
