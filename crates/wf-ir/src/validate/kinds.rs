@@ -326,9 +326,8 @@ impl<'w> Lowering<'w, '_> {
         let contest = &self.raw.nodes[contest.0 as usize];
         let offered = strings(contest, "harvest");
         let taken = strings(raw, "take");
-        let missing = taken.iter().find(|what| !offered.contains(what));
-        let is_given = raw.given.contains("take");
-        if let Some(missing) = missing.filter(|_| is_given || taken.iter().all(|what| !offered.contains(what))) {
+        // Its default is both, whatever the tournament offers; nothing of either is a mistake.
+        if let Some(missing) = taken.first().filter(|_| taken.iter().all(|what| !offered.contains(what))) {
             let message = format!("`{}` takes {missing:?}, which `{}` does not harvest", raw.id, contest.id);
             let hint = format!("add {missing:?} to the `harvest` of `{}`", contest.id);
             self.report.hinted(codes::USELESS_FIELD, raw.span_of("take"), message, Some(hint));

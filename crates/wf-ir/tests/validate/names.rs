@@ -509,16 +509,14 @@ fn a_combination_is_of_one_tournament_that_offers_what_is_taken() {
         &contest("tests"),
         "{reduce: r, inputs: pick, how: combine, take: [patches]}",
         expect![[r#"
-        2:52: WF0302 `by` must be a number, and this is string
-        3:47: WF0121 `r` takes "patches", which `pick` does not harvest
-             hint: add "patches" to the `harvest` of `pick`
-    "#]],
+            3:47: WF0121 `r` takes "patches", which `pick` does not harvest
+                 hint: add "patches" to the `harvest` of `pick`
+        "#]],
     );
     check(
         "{ask: a, prompt: x}, {ask: b, prompt: y}, {tournament: pick, candidates: [a, b], by: \"1\", harvest: [tests]},",
         "{reduce: r, inputs: pick, how: combine}",
         expect![[r#"
-            1:98: WF0302 `by` must be a number, and this is string
             2:21: WF0204 the winner of `pick` may have no tree: `a` is an ask
                  hint: let every candidate be a branch
         "#]],
