@@ -10,7 +10,9 @@ use wf_effects::{BoxFuture, CancelToken, Ctx, Grant, Steering};
 use wf_ir::Digest;
 use wf_ir::limits::LOG_RECORDS_MAX;
 use wf_kernel::record::{EffectOutcome, Failure};
-use wf_kernel::{Command, Effect, EffectId, Input, InputBody, Outcome, Phase, Record, RunState, Step, Usage, step};
+use wf_kernel::{
+    Command, Effect, EffectId, Input, InputBody, Outcome, Phase, Record, RunState, RunStatus, Step, Usage, step,
+};
 use wf_store::{
     Batch, Capabilities, Claim, Epoch, Head, Mark, NewRecord, RecordKind, RunId, Store, TaskFilter, TaskSignal,
     TaskStatus,
@@ -254,7 +256,9 @@ impl Owned {
                 if stopping {
                     return Ok(Drive::Stopped);
                 }
-                if options.park_on_people && self.state.only_people_can_move() {
+                // A parked run is left by whoever drives it: what brought that down may be in the log itself.
+                let is_parked = self.state.status() == RunStatus::Poisoned;
+                if is_parked || options.park_on_people && self.state.only_people_can_move() {
                     return Ok(Drive::People);
                 }
             }

@@ -13,7 +13,7 @@ use wf_effects::git::{Git, create_repository};
 use wf_kernel::record::{Base, TreeAt};
 
 use crate::error::Error;
-use crate::project::{Project, make_private_dir, slug};
+use crate::project::{Project, make_private_dir, slug, sync_dir};
 
 /// The date of a fixture's commit: 2020-01-01.
 const FIXTURE_AT_MS: i64 = 1_577_836_800_000;
@@ -71,11 +71,14 @@ pub(crate) async fn repository(project: &Project, git: &Git, dir: &Path) -> Resu
         serde_json::to_string(&Marker { version: 1, commit, tree }).map_err(|error| Error::Bug(error.to_string()))?;
     let path = aside.join("fixture.json");
     std::fs::write(&path, marker).map_err(Error::io("write", &path))?;
+    // Runs will rest on it, so it appears whole, whatever becomes of the machine.
+    make_durable(&aside)?;
     if let Err(error) = std::fs::rename(&aside, &home) {
         // Another process was faster, with the same content.
         let _ = std::fs::remove_dir_all(&aside);
         return made(&home).ok_or_else(|| Error::io("make", &home)(error));
     }
+    sync_dir(&fixtures)?;
     made(&home).ok_or_else(|| Error::Fixture { dir: dir.to_owned(), message: "it was not made whole".to_owned() })
 }
 
@@ -178,6 +181,24 @@ fn digest_of(entries: &[(PathBuf, Content)]) -> String {
         }
     }
     hasher.finalize().to_hex().to_string()
+}
+
+/// Makes everything in a directory durable.
+fn make_durable(top: &Path) -> Result<(), Error> {
+    let mut waiting = vec![top.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
+            let entry = entry.map_err(Error::io("list", &dir))?;
+            let (kind, path) = (entry.file_type().map_err(Error::io("look at", &dir))?, entry.path());
+            if kind.is_dir() {
+                waiting.push(path);
+            } else if kind.is_file() {
+                File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io("write", &path))?;
+            }
+        }
+        sync_dir(&dir)?;
+    }
+    Ok(())
 }
 
 fn write_tree(top: &Path, entries: &[(PathBuf, Content)]) -> Result<(), Error> {

@@ -230,7 +230,12 @@ pub async fn without_owner(engine: &Engine) -> Result<Vec<(RunId, Option<&'stati
     let filter = RunFilter { limit: LIST_MAX, prefix: None, ended: Some(false) };
     let mut found = Vec::new();
     for row in engine.store.runs.runs(filter).await? {
-        if engine.keeper(&row.run).await? == Keeper::Process {
+        let is_kept = match engine.keeper(&row.run).await? {
+            Keeper::Process => true,
+            Keeper::Changing => engine.now_ms() - row.head.updated_ms < HANDOVER_WAIT.as_millis() as i64,
+            Keeper::Nobody => false,
+        };
+        if is_kept {
             continue;
         }
         let is_at = |status: RunStatus| row.head.status == status.as_str();

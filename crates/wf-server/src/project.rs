@@ -15,7 +15,7 @@
 //!     logs/<run>.log                  what detached processes say
 //! ```
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -159,9 +159,23 @@ impl Project {
     }
 }
 
-/// Makes a directory and those above it, readable for their owner only.
+/// Makes a directory and those above it, readable for their owner only. Their names are durable, so that what is made
+/// durable in them can be found again.
 pub(crate) fn make_private_dir(dir: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("make", dir))
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_private_dir(parent)?;
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("make", dir))?;
+    parent.map_or(Ok(()), sync_dir)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("write", dir))
 }
 
 /// A name of `[a-z0-9-]` for a directory.

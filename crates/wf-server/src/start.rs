@@ -23,7 +23,7 @@ use crate::files::read_named;
 use crate::fixture;
 use crate::id::new_run_id;
 use crate::inputs::{inputs_of, labels_of};
-use crate::project::{Project, make_private_dir};
+use crate::project::{Project, make_private_dir, sync_dir};
 use crate::source::{Source, is_error};
 use crate::trust::trust_of;
 
@@ -275,7 +275,7 @@ fn key(project: &Project) -> Result<[u8; 32], Error> {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::io("make", &path)(error));
             }
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => sync_dir(project.state_root())?,
         }
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;

@@ -1,12 +1,14 @@
 //! Trust: whether the commands of a repository's workflows may run, as a record outside of the repository.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::project::Project;
+use crate::project::{Project, sync_dir};
 
 /// A record that a repository is trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +46,11 @@ pub fn grant(project: &Project, by: &str, at_ms: i64) -> Result<Trust, Error> {
     let text = serde_json::to_string(&trust).map_err(|error| Error::Bug(error.to_string()))?;
     // Written aside and renamed, so that a reader never sees half of it.
     let aside = path.with_extension("json.new");
-    std::fs::write(&aside, text).map_err(Error::io("write", &aside))?;
+    let written =
+        File::create(&aside).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(Error::io("write", &aside))?;
     std::fs::rename(&aside, &path).map_err(Error::io("write", &path))?;
+    sync_dir(project.dir())?;
     Ok(trust)
 }
 
@@ -56,7 +61,8 @@ pub fn grant(project: &Project, by: &str, at_ms: i64) -> Result<Trust, Error> {
 pub fn revoke(project: &Project) -> Result<bool, Error> {
     let path = project.trust_file();
     match std::fs::remove_file(&path) {
-        Ok(()) => Ok(true),
+        // What was taken back must not come again with a loss of power.
+        Ok(()) => sync_dir(project.dir()).map(|()| true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("remove", &path)(error)),
     }

@@ -44,11 +44,12 @@ impl Presence {
         Ok(Present { path, _lock: lock })
     }
 
-    /// Whether `owner` is certainly gone. An owner of another machine, or one that cannot be asked, is not.
+    /// Whether `owner` is certainly gone. One that cannot be asked is not; one that has no file any more is: it took its
+    /// file away when it ended, whether or not it could give its leases back before.
     pub fn is_gone(&self, owner: &str) -> bool {
         match OpenOptions::new().write(true).open(self.path(owner)) {
             Ok(file) => file.try_lock().is_ok(),
-            Err(_) => false,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
 
@@ -63,5 +64,26 @@ impl Drop for Present {
         // The file is removed while the lock is held, so that nobody takes a name that is being given back. A file
         // left behind costs nothing: its lock is free.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_gone_once_it_has_ended_however_it_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let presence = Presence::open(dir.path()).unwrap();
+        let alive = presence.announce("7-alive").unwrap();
+        assert!(!presence.is_gone("7-alive"));
+        drop(alive);
+        assert!(presence.is_gone("7-alive"), "it took its file away");
+        // One that was killed leaves a file that nobody locks.
+        std::fs::write(presence.path("8-killed"), "").unwrap();
+        assert!(presence.is_gone("8-killed"));
+        // One that cannot be asked may be alive.
+        std::fs::create_dir(presence.path("9-odd")).unwrap();
+        assert!(!presence.is_gone("9-odd"));
     }
 }

@@ -105,13 +105,24 @@ pub(crate) fn config_text(listed: &[u8]) -> String {
     sections.map(|(_, text)| text).concat()
 }
 
-/// The content of a small ordinary file; nothing of symbolic links, pipes and large files.
+/// The content of a small ordinary file; nothing of symbolic links, pipes, large files, and what cannot be read.
 pub(crate) fn read_small(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > bytes_max {
-        return None;
+    read_if_small(path, bytes_max).ok().flatten()
+}
+
+/// The same, where it matters that a file may be there and not be readable at this moment.
+pub(crate) fn read_if_small(path: &Path, bytes_max: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let none_if_absent = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(None),
+        _ => Err(error),
+    };
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() <= bytes_max => {
+            std::fs::read(path).map(Some).or_else(none_if_absent)
+        }
+        Ok(_) => Ok(None),
+        Err(error) => none_if_absent(error),
     }
-    std::fs::read(path).ok()
 }
 
 /// Copies an index file with its time, by which git knows which entries may be stale, replacing what is at `to`.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::clean::read_small;
+use super::clean::{read_if_small, read_small};
 use super::error::GitError;
 use super::repository::Repository;
 
@@ -93,7 +93,7 @@ impl TreePlace {
         let head = self.admin.join("HEAD");
         let refs = self.admin.join("refs");
         // Without these two git does not take the entry for a checkout at all.
-        if read_small(&head, POINTER_BYTES_MAX).is_none() {
+        if read_if_small(&head, POINTER_BYTES_MAX).map_err(GitError::io("read", &head))?.is_none() {
             remove_any(&head)?;
             write_if_other(&head, &format!("{commit}\n"))?;
         }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::clean::{Seed, config_text, read_small};
+use super::clean::{Seed, config_text, read_if_small};
 use super::error::GitError;
 use super::runner::{Call, Git, Place};
 
@@ -37,7 +37,8 @@ pub(crate) async fn locate(git: &Git, start: &Path) -> Result<Located, GitError>
     let (top, git_dir, common_dir) = find(start)?;
     let config = common_dir.join("config");
     // Read by name: nothing in it is in force for the git that reads it, and what it includes is not followed.
-    if std::fs::symlink_metadata(&config).is_ok() && read_small(&config, CONFIG_BYTES_MAX).is_none() {
+    let read = read_if_small(&config, CONFIG_BYTES_MAX).map_err(GitError::io("read", &config))?;
+    if read.is_none() && std::fs::symlink_metadata(&config).is_ok() {
         return Err(GitError::tampered(&config, "it is no ordinary file of a sensible size"));
     }
     let listed = if config.exists() {
@@ -148,7 +149,8 @@ fn checkout_at(dir: &Path) -> Result<Option<Dirs>, GitError> {
 /// The path that a pointer file names, relative to where it lies.
 fn follow(file: &Path, prefix: Option<&str>) -> Result<PathBuf, GitError> {
     let odd = |reason: &str| GitError::tampered(file, reason);
-    let bytes = read_small(file, POINTER_BYTES_MAX).ok_or_else(|| odd("it is no small ordinary file"))?;
+    let bytes = read_if_small(file, POINTER_BYTES_MAX).map_err(GitError::io("read", file))?;
+    let bytes = bytes.ok_or_else(|| odd("it is no small ordinary file"))?;
     let text = String::from_utf8(bytes).map_err(|_| odd("it is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let target = match prefix {

@@ -17,7 +17,7 @@ use wf_ir::Glob;
 use wf_kernel::record::{Checkpoint, TreeAt};
 
 use super::capture::{blocking, capture, populate, read_index, remove_untracked};
-use super::clean::{CleanDir, copy_index, read_small};
+use super::clean::{CleanDir, copy_index, read_if_small};
 use super::control::{Pointer, TreePlace, remove_any};
 use super::error::GitError;
 use super::lock::WorktreesLock;
@@ -381,7 +381,7 @@ impl Inner {
                 self.remove(&tree, &mut Slot::default()).await?;
                 continue;
             };
-            let marker = self.marker(&self.place(&branch));
+            let marker = self.marker(&self.place(&branch))?;
             let at = self.repository.ref_at(&self.branch_ref(&branch)).await?.or(marker.map(|marker| marker.base));
             if let Some(commit) = at {
                 rescued.extend(self.release(&branch, &commit).await?);
@@ -406,7 +406,8 @@ impl Inner {
         facts: &CommitFacts,
     ) -> Result<Option<Left>, GitError> {
         match std::fs::symlink_metadata(&tree.dir) {
-            Err(_) => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(GitError::io("look at", &tree.dir)(error)),
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => {
                 // Something else has taken the tree's place; whatever it is, it is not followed.
@@ -414,7 +415,7 @@ impl Inner {
                 return Ok(None);
             }
         }
-        if self.marker(tree).is_none() {
+        if self.marker(tree)?.is_none() {
             return Ok(None);
         }
         let (pointer, has_admin) = (tree.pointer(), tree.has_admin()?);
@@ -535,7 +536,7 @@ impl Inner {
         self.repository.move_ref(&reference, commit, Some(&there)).await
     }
 
-    fn marker(&self, tree: &TreePlace) -> Option<Marker> {
+    fn marker(&self, tree: &TreePlace) -> Result<Option<Marker>, GitError> {
         read_marker(&self.marker_file(tree))
     }
 
@@ -572,7 +573,7 @@ pub fn list_trees(root: &Path) -> Result<Vec<TreeEntry>, GitError> {
 fn list_run(run_dir: &Path, run: &str) -> Result<Vec<TreeEntry>, GitError> {
     let mut found = Vec::new();
     for (name, dir) in dirs_in(run_dir)?.into_iter().filter(|(name, _)| !name.starts_with('.')) {
-        let marker = read_marker(&run_dir.join(".meta").join(format!("{name}.json")));
+        let marker = read_marker(&run_dir.join(".meta").join(format!("{name}.json")))?;
         let branch = marker.map(|marker| marker.branch);
         found.push(TreeEntry { run: run.to_owned(), branch, dir, is_kept: false });
     }
@@ -599,9 +600,12 @@ fn dirs_in(dir: &Path) -> Result<Vec<(String, PathBuf)>, GitError> {
     Ok(found)
 }
 
-fn read_marker(path: &Path) -> Option<Marker> {
-    let marker: Marker = serde_json::from_slice(&read_small(path, MARKER_BYTES_MAX)?).ok()?;
-    check_id(&marker.base).is_ok().then_some(marker)
+/// The marker of a tree, if there is a whole one. One that cannot be read is an error: a tree without a marker has never
+/// been handed out, and is not looked at for work.
+fn read_marker(path: &Path) -> Result<Option<Marker>, GitError> {
+    let read = read_if_small(path, MARKER_BYTES_MAX).map_err(GitError::io("read", path))?;
+    let marker: Option<Marker> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(marker.filter(|marker| check_id(&marker.base).is_ok()))
 }
 
 fn remove_any_but_file(path: &Path) -> Result<(), GitError> {

@@ -148,7 +148,7 @@ impl Maker {
                 let agent = json!({ "agent": self.id("c"), "prompt": format!("do {{{{ {id}.item }}}}"),
                                     "retry": { "attempts": 2, "backoff": "1s" }, "tasks": { "max": 2 } });
                 children.insert(self.draw.below(children.len() as u64 + 1) as usize, agent);
-                json!({ "expand": id, "over": "['x', 'y']", "width": 1 + self.draw.below(3), "max_children": 60,
+                json!({ "expand": id, "over": "['x', 'y']", "width": 1 + self.draw.below(3), "max_children": 12,
                         "children": children })
             }
             6 if !place.in_branch => json!({ "branch": self.id("b"), "writes": ["**"],

@@ -1,0 +1,174 @@
+//! What must hold once a run has come to its end, whatever was done to it on the way.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::ledger;
+use crate::scene::Scene;
+
+/// How often a run is helped on before it counts as one that never ends.
+const PUSHES_MAX: usize = 30;
+
+/// What an undisturbed run comes to.
+#[derive(Clone, Debug)]
+pub(crate) struct Whole {
+    pub(crate) summary: Value,
+}
+
+/// What two runs of one workflow have in common.
+const SAME: [&str; 5] = ["status", "verified", "leaves", "outputs", "result_digest"];
+
+impl Whole {
+    /// Runs the workflow undisturbed, and forgets it again.
+    pub(crate) fn of(scene: &Scene) -> Self {
+        scene.clear();
+        let summary = to_the_end(scene);
+        assert_eq!((&summary["status"], &summary["verified"]), (&"succeeded".into(), &"passed".into()));
+        assert_eq!(summary["leaves"]["done"], scene.work().leaves);
+        check_ledger(scene, summary["run_id"].as_str().unwrap());
+        let told = ledger::told(scene);
+        assert_eq!((told.len(), told.values().map(Vec::len).max()), (scene.work().told, Some(1)));
+        check_left_behind(scene);
+        scene.clear();
+        Self { summary }
+    }
+
+    /// What a run comes to is what the undisturbed one came to.
+    pub(crate) fn check_same(&self, summary: &Value) {
+        for field in SAME {
+            assert_eq!(summary[field], self.summary[field], "{field}");
+        }
+    }
+
+    /// What a run comes to is what the undisturbed one came to, the store is sound, and nothing was left behind.
+    pub(crate) fn check(&self, scene: &Scene, summary: &Value) {
+        self.check_kept(scene, summary);
+        check_left_behind(scene);
+    }
+
+    /// What a run comes to is what the undisturbed one came to, and the store is sound.
+    pub(crate) fn check_kept(&self, scene: &Scene, summary: &Value) {
+        self.check_same(summary);
+        let run = summary["run_id"].as_str().unwrap();
+        assert_eq!(scene.run(&["verify", "--json"]).code, Some(0));
+        assert_eq!(scene.run(&["replay", run, "--json"]).ok()["equal"], true);
+        check_ledger(scene, run);
+        no_process_is_left(scene);
+    }
+}
+
+fn check_ledger(scene: &Scene, run: &str) {
+    let log = scene.run(&["logs", run, "--raw"]);
+    assert_eq!(log.code, Some(0), "{log:?}");
+    let ran = ledger::Ran::of(&ledger::records(&log.out));
+    let told = ledger::told(scene);
+    assert_eq!(told.len(), scene.work().told, "leaves that told that they ran");
+    ledger::check(&told, &ran);
+}
+
+/// The runs of the scene's project, newest first; none when there is no store yet.
+pub(crate) fn runs(scene: &Scene) -> Vec<Value> {
+    scene.run(&["ps", "--json"]).ok()["runs"].as_array().unwrap().clone()
+}
+
+/// Brings the newest run to its end, begins it where there is none, and gives its summary.
+pub(crate) fn to_the_end(scene: &Scene) -> Value {
+    let found = runs(scene).first().map(|run| run["run_id"].as_str().unwrap().to_owned());
+    let mut last = match &found {
+        Some(run) => scene.run(&["resume", run, "--json"]),
+        None => scene.start(),
+    };
+    let run = found.unwrap_or_else(|| last.json()["run_id"].as_str().unwrap().to_owned());
+    for _ in 0..PUSHES_MAX {
+        if crate::cases::is_one() {
+            println!("{last:?}");
+        }
+        match last.code {
+            Some(0) => return summary(scene, &run),
+            // Somebody has to decide something.
+            Some(5) => last = decide(scene, &run),
+            // Something failed; or the run ended so before.
+            Some(1 | 10) => last = scene.run(&["retry", &run, "--json"]),
+            _ => break,
+        }
+    }
+    panic!("the run does not come to its end: {last:?}");
+}
+
+/// What `wait` says of a run that has ended.
+pub(crate) fn summary(scene: &Scene, run: &str) -> Value {
+    scene.run(&["wait", run, "--json"]).ok()
+}
+
+/// Decides one thing that the run waits for, and lets it go on.
+fn decide(scene: &Scene, run: &str) -> crate::scene::Ran {
+    let shown = scene.run(&["show", run, "--json"]).ok();
+    for instance in shown["instances"].as_array().unwrap() {
+        let path = instance["path"].as_str().unwrap();
+        match (instance["status"].as_str(), instance["kind"].as_str()) {
+            (Some("in_doubt"), _) => return scene.run(&["retry", run, path, "--json"]),
+            (Some("waiting"), Some("approve")) => {
+                scene.run(&["approve", run, path, "--json"]);
+                return scene.run(&["resume", run, "--json"]);
+            }
+            _ => {}
+        }
+    }
+    panic!("nothing is to be decided: {shown}");
+}
+
+/// No tree is left, neither as a directory nor as an entry of git's.
+fn check_left_behind(scene: &Scene) {
+    let mut left: Vec<PathBuf> = Vec::new();
+    for run in projects(scene).iter().flat_map(|project| list(&project.join("trees"))) {
+        let inside = list(&run);
+        // Throw-away copies, which are hidden, belong to the process that made them and are no trees.
+        let is_tree = |path: &PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
+        left.extend(inside.into_iter().filter(is_tree));
+    }
+    for fixture in projects(scene).iter().flat_map(|project| list(&project.join("fixtures"))) {
+        left.extend(list(&fixture.join("repo/.git/worktrees")));
+    }
+    assert_eq!(left, Vec::<PathBuf>::new(), "trees were left behind");
+}
+
+fn projects(scene: &Scene) -> Vec<PathBuf> {
+    list(&scene.home().join("projects"))
+}
+
+fn list(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Waits until no process works in the scene any more.
+fn no_process_is_left(scene: &Scene) {
+    let root = scene.root().to_string_lossy().into_owned();
+    let mut left = Vec::new();
+    for _ in 0..200 {
+        left = processes(&root);
+        if left.is_empty() {
+            return;
+        }
+        // A process that was orphaned ends by itself, but nobody here can wait for it.
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("processes were left behind: {left:?}");
+}
+
+/// The processes that name a directory in their command line, or work in it.
+fn processes(root: &str) -> Vec<String> {
+    let names = |entry: &PathBuf| entry.file_name().unwrap().to_string_lossy().parse::<u32>().is_ok();
+    let mut found = Vec::new();
+    for process in list(Path::new("/proc")).iter().filter(|entry| names(entry)) {
+        let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let dir = std::fs::read_link(process.join("cwd")).unwrap_or_default();
+        if command.contains(root) || dir.starts_with(root) {
+            found.push(command);
+        }
+    }
+    found
+}
