@@ -145,9 +145,8 @@ fn value_of(winner: &str, combined: &Combined) -> Value {
     let sum = |part: fn(&crate::record::FileChange) -> Option<u64>| {
         Value::Int(checkpoint.files.iter().filter_map(part).sum::<u64>().min(i64::MAX as u64) as i64)
     };
-    let taken = taken.iter().map(|part| {
-        Value::map([("path", Value::from(part.path.as_str())), ("files", texts(&part.files))])
-    });
+    let taken =
+        taken.iter().map(|part| Value::map([("path", Value::from(part.path.as_str())), ("files", texts(&part.files))]));
     let left = left.iter().map(|part| {
         let why = Value::from(part.why.as_str());
         Value::map([("path", Value::from(part.path.as_str())), ("files", texts(&part.files)), ("why", why)])

@@ -909,12 +909,5 @@ impl Verified {
 }
 
 /// A phase's name in effect ids, re-stated here for readers of logs.
-pub const PHASES: [Phase; 7] = [
-    Phase::Prepare,
-    Phase::Perform,
-    Phase::Acquire,
-    Phase::Checkpoint,
-    Phase::Harvest,
-    Phase::Release,
-    Phase::Combine,
-];
+pub const PHASES: [Phase; 7] =
+    [Phase::Prepare, Phase::Perform, Phase::Acquire, Phase::Checkpoint, Phase::Harvest, Phase::Release, Phase::Combine];

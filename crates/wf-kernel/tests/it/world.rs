@@ -265,13 +265,8 @@ fn combined(base: &str, winner: &str, parts: &[Part], at_ms: i64) -> Outcome {
     }
     let commit = if taken.is_empty() { winner.to_owned() } else { short(&(winner, &taken, at_ms)) };
     let files = taken.iter().flat_map(|part| &part.files).map(|file| changed(file)).collect();
-    let checkpoint = Checkpoint {
-        base: base.to_owned(),
-        tree: tree_of(&commit),
-        commit,
-        files,
-        out_of_scope: Vec::new(),
-    };
+    let checkpoint =
+        Checkpoint { base: base.to_owned(), tree: tree_of(&commit), commit, files, out_of_scope: Vec::new() };
     Outcome::Combined(Box::new(Combined { checkpoint, taken, left }))
 }
 
