@@ -1132,9 +1132,13 @@ fn a_winner_takes_the_fruit_of_losers_and_is_tested_again() {
 fn nothing_is_combined_without_a_winner() {
     let mut children = combination(json!({ "reduce": "both", "inputs": "pick", "how": "combine" }));
     children[1]["require"] = json!("status == 'no'");
-    check_rest(children, "x: fail", expect![[r#"
+    check_rest(
+        children,
+        "x: fail",
+        expect![[r#"
         |   21 end both failed: empty
         |   21 end again skipped: {stopped:{path:pick}}
         |   24 run failed verified passed outputs {inline:null}
-    "#]]);
+    "#]],
+    );
 }
