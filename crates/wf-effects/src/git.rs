@@ -19,6 +19,7 @@
 mod apply;
 mod capture;
 mod clean;
+mod combine;
 mod control;
 mod create;
 mod diff;
@@ -33,6 +34,7 @@ mod snapshot;
 mod trees;
 
 pub use apply::CheckoutState;
+pub use combine::CombineOrder;
 pub use create::create_repository;
 pub use diff::Patch;
 pub use error::GitError;

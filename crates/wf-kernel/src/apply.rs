@@ -186,6 +186,10 @@ impl RunState {
                     tree.harvest = Some(Arc::new((**checkpoint).clone()));
                 }
             }
+            (Phase::Combine, Outcome::Combined(combined)) => {
+                self.take_combined(ix, combined);
+                self.instance_mut(ix).stage = Stage::Combined(Arc::new((**combined).clone()));
+            }
             (Phase::Acquire, Outcome::Throttled { .. }) => {
                 self.instance_mut(ix).stage = Stage::Broken(Arc::new(outcome.clone()));
             }
@@ -697,6 +701,10 @@ impl RunState {
                 }
             }
             Phase::Harvest => self.instance_mut(ix).stage = Stage::Harvesting,
+            Phase::Combine => {
+                self.begin_status(ix);
+                self.instance_mut(ix).stage = Stage::Combining;
+            }
             Phase::Release | Phase::Perform => {}
         }
     }
@@ -1127,9 +1135,11 @@ pub(crate) fn usage_of(outcome: &Outcome) -> Usage {
         Outcome::Succeeded(success) => success.usage,
         Outcome::Failed(failure) => failure.usage,
         Outcome::TimedOut { usage } | Outcome::Cancelled { usage } | Outcome::Throttled { usage, .. } => *usage,
-        Outcome::Prepared(_) | Outcome::Acquired(_) | Outcome::Checkpointed(_) | Outcome::Released { .. } => {
-            Usage::default()
-        }
+        Outcome::Prepared(_)
+        | Outcome::Acquired(_)
+        | Outcome::Checkpointed(_)
+        | Outcome::Combined(_)
+        | Outcome::Released { .. } => Usage::default(),
     }
 }
 

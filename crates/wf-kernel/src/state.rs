@@ -11,8 +11,8 @@ use crate::budget::Ledger;
 use crate::effect::Phase;
 use crate::plan::Plan;
 use crate::record::{
-    Checkpoint, CloseCause, Expansion, Outcome, Prepared, Reason, RunStarted, RunStatus, Success, SuspendCause, TimeMs,
-    TimerId, ValueRef, Verified, WaitReason,
+    Checkpoint, CloseCause, Combined, Expansion, Outcome, Prepared, Reason, RunStarted, RunStatus, Success,
+    SuspendCause, TimeMs, TimerId, ValueRef, Verified, WaitReason,
 };
 
 /// Position of an instance in the state's arena; instances are numbered in the order in which they came to be.
@@ -60,6 +60,10 @@ pub enum Stage {
     Open,
     /// `harvest` is in flight, or has come back.
     Harvesting,
+    /// `combine` is in flight.
+    Combining,
+    /// `combine` came back.
+    Combined(Arc<Combined>),
     /// Over.
     Done,
 }

@@ -4,6 +4,7 @@
 
 mod canary;
 mod checkpoint;
+mod combine;
 mod discover;
 mod faults;
 mod oracle;
