@@ -431,6 +431,7 @@ impl RunState {
                 self.each_ledger(ix, |ledger| ledger.reserve(*reserved));
                 let instance = self.instance_mut(ix);
                 instance.attempt = *attempt;
+                instance.attempt_started = *attempt;
                 instance.reserved = *reserved;
                 instance.memo_key = Some(*memo_key);
                 if let Stage::Prepared(prepared) = &instance.stage {
@@ -1043,6 +1044,7 @@ impl RunState {
             instance.status = Status::Pending;
             instance.stage = Stage::Idle;
             instance.attempt = 1;
+            instance.attempt_started = 0;
             instance.reason = None;
             instance.closing = None;
             instance.ended_at = None;
@@ -1087,6 +1089,7 @@ impl Instance {
             waiting: None,
             stage: Stage::Idle,
             attempt: 1,
+            attempt_started: 0,
             generation: 0,
             flight: None,
             cancel_ordered: false,

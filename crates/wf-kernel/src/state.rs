@@ -120,6 +120,8 @@ pub struct Instance {
     pub stage: Stage,
     /// The attempt that runs, or the next one, from 1.
     pub attempt: u32,
+    /// The last attempt that was started, and so is a task; 0 before the first.
+    pub attempt_started: u32,
     /// Repeats of effects.
     pub generation: u32,
     /// The effect in flight.
@@ -433,7 +435,8 @@ impl RunState {
             (None, Some((SuspendCause::Paused | SuspendCause::PausedNow, _))) => RunStatus::Paused,
             (None, Some((SuspendCause::Poisoned, _))) => RunStatus::Poisoned,
             (None, Some((SuspendCause::Budget, _)) | None) => {
-                let waits = self.in_flight.is_empty() && !self.live.is_empty() && self.waits_for_people();
+                let for_people = self.waits_for_people() || !self.paused.is_empty();
+                let waits = self.in_flight.is_empty() && !self.live.is_empty() && for_people;
                 if waits { RunStatus::Waiting } else { RunStatus::Running }
             }
         }
