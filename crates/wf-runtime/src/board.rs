@@ -167,9 +167,7 @@ pub(crate) fn change_of(decision: &Decision, state: &RunState, at_ms: i64) -> Op
         Decision::Waiting { path, reason: WaitReason::RateLimit { .. } } => {
             moved(path, None, TaskStatus::Blocked, Some("\"rate_limit\""))
         }
-        Decision::Rewound { path, .. } | Decision::InDoubt { path, .. } => {
-            moved(path, None, TaskStatus::Blocked, None)
-        }
+        Decision::Rewound { path, .. } | Decision::InDoubt { path, .. } => moved(path, None, TaskStatus::Blocked, None),
         _ => None,
     }
 }

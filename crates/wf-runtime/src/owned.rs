@@ -147,8 +147,10 @@ impl Runtime {
         for status in [TaskStatus::Pending, TaskStatus::Claimed] {
             let filter = TaskFilter { status: Some(status), after: None, limit: CLAIMED_MAX };
             for row in self.store.tasks.tasks(run, filter).await? {
+                // What this process itself had claimed went when it let go of the run, or lost it.
                 let is_alive = |worker: &String| {
-                    row.lease_until_ms.is_some_and(|until| until >= now)
+                    *worker != self.owner
+                        && row.lease_until_ms.is_some_and(|until| until >= now)
                         && !self.presence.as_ref().is_some_and(|presence| presence.is_gone(worker))
                 };
                 let is_elsewhere =
