@@ -82,7 +82,10 @@ async fn disjoint_patches_and_tests_are_taken() {
     })
     .await;
     let combined = combine(&bench, &winner, vec![doc, test]).await;
-    check(&bench, &combined, expect![[r#"
+    check(
+        &bench,
+        &combined,
+        expect![[r#"
         took README docs/guide link src/b.txt of doc
         took tests/new.txt of test
         mode README
@@ -91,7 +94,8 @@ async fn disjoint_patches_and_tests_are_taken() {
         modified src/a.txt
         deleted src/b.txt
         added tests/new.txt
-        .gitignore README docs/guide link src/a.txt tests/new.txt"#]]);
+        .gitignore README docs/guide link src/a.txt tests/new.txt"#]],
+    );
     assert_eq!(bench.show(&combined.checkpoint.commit, "src/a.txt"), "won");
     assert_eq!(bench.at(&format!("{}^", combined.checkpoint.commit)), winner);
     let facts = "%an %at%n%B";
@@ -100,7 +104,7 @@ async fn disjoint_patches_and_tests_are_taken() {
         both
 
         with fruit of: doc, test"#]]
-        .assert_eq(&raw(&bench.repo, &["log", "-1", &format!("--format={facts}"), &combined.checkpoint.commit]));
+    .assert_eq(&raw(&bench.repo, &["log", "-1", &format!("--format={facts}"), &combined.checkpoint.commit]));
 }
 
 #[tokio::test]
@@ -121,7 +125,10 @@ async fn what_does_not_fit_is_left_out_whole_and_named() {
     })
     .await;
     let combined = combine(&bench, &winner, vec![one, two, same, dir_for_file, file_for_dir]).await;
-    check(&bench, &combined, expect![[r#"
+    check(
+        &bench,
+        &combined,
+        expect![[r#"
         took README x of one
         took README of same
         left two: README
@@ -131,7 +138,8 @@ async fn what_does_not_fit_is_left_out_whole_and_named() {
         added new
         modified src/a.txt
         added x
-        .gitignore README new src/a.txt src/b.txt x"#]]);
+        .gitignore README new src/a.txt src/b.txt x"#]],
+    );
 }
 
 #[tokio::test]
@@ -155,12 +163,16 @@ async fn a_file_may_become_a_directory() {
     })
     .await;
     let combined = combine(&bench, &winner, vec![turned]).await;
-    check(&bench, &combined, expect![[r#"
+    check(
+        &bench,
+        &combined,
+        expect![[r#"
         took README README/inner of turned
         deleted README
         added README/inner
         modified src/a.txt
-        .gitignore README/inner src/a.txt src/b.txt"#]]);
+        .gitignore README/inner src/a.txt src/b.txt"#]],
+    );
 }
 
 #[tokio::test]
