@@ -329,7 +329,7 @@ async fn commits_are_made_in_the_users_name() {
     let by = repository.identity(&[lab.path("absent"), global.clone()]).await.unwrap().unwrap();
     assert_eq!((by.name.as_str(), by.email.as_str()), ("Ann Other", "ann@example.org"));
     raw(&repo, &["config", "user.name", "Own"]);
-    let by = repository.identity(&[global.clone()]).await.unwrap().unwrap();
+    let by = repository.identity(std::slice::from_ref(&global)).await.unwrap().unwrap();
     assert_eq!((by.name.as_str(), by.email.as_str()), ("Own", "ann@example.org"));
     raw(&repo, &["config", "user.name", "no <name>"]);
     let by = repository.identity(&[global]).await.unwrap().unwrap();
