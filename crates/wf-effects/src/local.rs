@@ -45,6 +45,8 @@ pub struct LocalOptions {
     pub scratch_dir: PathBuf,
     /// Whether commands of this repository may run.
     pub is_trusted: bool,
+    /// The program of the supervisors of commands, see [`Spec::supervisor`](crate::process::Spec::supervisor).
+    pub supervisor: Option<PathBuf>,
 }
 
 /// Who answers for roles: for now, the mock for each.
@@ -87,6 +89,7 @@ pub struct LocalEffects {
     env: BTreeMap<String, String>,
     scratch_dir: PathBuf,
     is_trusted: bool,
+    supervisor: Option<PathBuf>,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -102,6 +105,7 @@ impl LocalEffects {
             env: options.env,
             scratch_dir: options.scratch_dir,
             is_trusted: options.is_trusted,
+            supervisor: options.supervisor,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),

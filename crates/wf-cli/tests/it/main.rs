@@ -5,8 +5,10 @@
 mod bad_input;
 mod decisions;
 mod fleet;
+mod hostile_trees;
 mod kills;
 mod place;
 mod repositories;
 mod runs;
+mod supervised;
 mod workflows;

@@ -154,6 +154,7 @@ fn settle_version(
 fn version_of(node: &RawNode) -> u32 {
     match node.tag {
         Some(KindTag::Reduce) if node.text("how") == Some("combine") => 2,
+        Some(KindTag::Agent) if node.fields.contains_key("tasks") => 2,
         _ => 1,
     }
 }

@@ -79,10 +79,13 @@ fn a_definition_has_the_lowest_version_that_has_what_it_uses() {
     );
     assert_eq!(workflow(&format!("{{workflow: w, schema_version: 2, children: [{combine}]}}")).hash(), newer.hash());
     let older = format!("{{workflow: w, schema_version: 1, children: [{combine}]}}");
-    super::check(&older, expect![[r#"
+    super::check(
+        &older,
+        expect![[r#"
         1:31: WF0128 this definition says schema version 1, and `both` needs 2
              hint: leave `schema_version` out: it is found from what the definition uses
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -438,11 +438,7 @@ fn a_combination_is_of_one_tournament_that_offers_what_is_taken() {
         check_nodes(&format!("{contest}\n{combine}"), expected)
     };
     let all = contest("tests, patches");
-    check(
-        &all,
-        "{reduce: r, inputs: pick, how: combine}, {test: t, argv: [x], tree: r}",
-        expect!["ok"],
-    );
+    check(&all, "{reduce: r, inputs: pick, how: combine}, {test: t, argv: [x], tree: r}", expect!["ok"]);
     check(
         &all,
         "{reduce: r, inputs: [pick], how: combine, take: [tests], by: \"value.results.t.passed\"}, {branch: on, tree: r, children: [{test: t, argv: [x]}]}",
@@ -500,11 +496,7 @@ fn a_combination_is_of_one_tournament_that_offers_what_is_taken() {
                  hint: add "tests" to the `harvest` of `pick`
         "#]],
     );
-    check(
-        &contest("tests"),
-        "{reduce: r, inputs: pick, how: combine}",
-        expect!["ok"],
-    );
+    check(&contest("tests"), "{reduce: r, inputs: pick, how: combine}", expect!["ok"]);
     check(
         &contest("tests"),
         "{reduce: r, inputs: pick, how: combine, take: [patches]}",
