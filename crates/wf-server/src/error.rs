@@ -382,6 +382,8 @@ fn git_class(error: &GitError) -> Class {
         GitError::Moved { .. }
         | GitError::BranchExists { .. }
         | GitError::Overlaps { .. }
+        | GitError::IndexLocked { .. }
+        | GitError::Submodules { .. }
         | GitError::Uncommittable { .. }
         | GitError::Tampered { .. }
         | GitError::TooLarge { .. } => Class::Refused,

@@ -1,10 +1,10 @@
-//! The only changes of what is the user's: a branch of theirs, and files of their checkout.
+//! How the user's checkout stands, and new branches of theirs.
 
 use std::collections::BTreeSet;
 
-use wf_kernel::record::{FileChange, TreeAt};
+use wf_kernel::record::TreeAt;
 
-use super::capture::{capture, refresh};
+use super::capture::refresh;
 use super::clean::CleanDir;
 use super::error::GitError;
 use super::names::check_id;
@@ -53,43 +53,6 @@ impl Repository {
         Ok(output.fields().map(|path| String::from_utf8_lossy(path).into_owned()).collect())
     }
 
-    /// Makes the changes from `base` to `commit` in the files of the user's checkout; the index, HEAD and branches stay.
-    /// Answers with the files that changed.
-    ///
-    /// # Errors
-    /// [`GitError::Overlaps`] when a file that would change is not as it is in `base`: then nothing is changed.
-    pub async fn apply_to_checkout(&self, base: &str, commit: &str) -> Result<Vec<FileChange>, GitError> {
-        let (from, to) = tokio::try_join!(self.facts_of(base), self.facts_of(commit))?;
-        let files = self.changes(&from.tree, &to.tree).await?;
-        if files.is_empty() {
-            return Ok(files);
-        }
-        let clean = self.clean_dir(self.git().scratch_dir())?;
-        let head = self.head_commit().await?;
-        self.copy_user_index(&clean, &head.commit).await?;
-        let now = capture(self.git(), &clean, self.top()).await?;
-        let mut differing: BTreeSet<String> =
-            self.changes(&now.tree, &from.tree).await?.into_iter().map(|file| file.path).collect();
-        differing.extend(now.left_out());
-        let is_in_the_way = |file: &FileChange| {
-            // An ignored file is in no tree, and yet somebody's.
-            let is_hidden = file.change == "added" && self.top().join(&file.path).symlink_metadata().is_ok();
-            is_hidden || differing.iter().any(|path| is_within(path, &file.path) || is_within(&file.path, path))
-        };
-        let paths: Vec<String> =
-            files.iter().filter(|file| is_in_the_way(file)).map(|file| file.path.clone()).collect();
-        if !paths.is_empty() {
-            return Err(GitError::Overlaps { paths });
-        }
-        let patch = self.patch(base, commit).await?;
-        for args in
-            [["apply", "--whitespace=nowarn", "--check", "-"].as_slice(), &["apply", "--whitespace=nowarn", "-"]]
-        {
-            self.git().run(Call::new(args).at(clean.over(self.top())).stdin(patch.clone())).await?;
-        }
-        Ok(files)
-    }
-
     /// Makes a branch of the user's at `commit`.
     ///
     /// # Errors
@@ -112,9 +75,4 @@ impl Repository {
             other => other,
         }
     }
-}
-
-/// Whether `path` is `dir` or lies below it.
-fn is_within(path: &str, dir: &str) -> bool {
-    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
