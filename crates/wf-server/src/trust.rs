@@ -46,7 +46,8 @@ pub fn grant(project: &Project, by: &str, at_ms: i64) -> Result<Trust, Error> {
     let text = serde_json::to_string(&trust).map_err(|error| Error::Bug(error.to_string()))?;
     // Written aside and renamed, so that a reader never sees half of it.
     let aside = path.with_extension("json.new");
-    let written = File::create(&aside).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    let written =
+        File::create(&aside).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(Error::io("write", &aside))?;
     std::fs::rename(&aside, &path).map_err(Error::io("write", &path))?;
     sync_dir(project.dir())?;

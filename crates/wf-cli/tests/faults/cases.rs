@@ -34,7 +34,12 @@ impl Harness {
     /// Does the cases from `numbers`, or the one that was asked for, until `is_enough`.
     ///
     /// In the long form two cases are under way at a time; in the short one other tests keep the machine busy.
-    pub(crate) fn until(self, numbers: impl Iterator<Item = u64> + Send, is_enough: impl Fn() -> bool + Sync, case: impl Fn(u64) + Sync) {
+    pub(crate) fn until(
+        self,
+        numbers: impl Iterator<Item = u64> + Send,
+        is_enough: impl Fn() -> bool + Sync,
+        case: impl Fn(u64) + Sync,
+    ) {
         let one = variable(ONE_CASE).map(|number| number.parse::<u64>().unwrap());
         let numbers: Box<dyn Iterator<Item = u64> + Send> = match one {
             Some(number) => Box::new(std::iter::once(number)),

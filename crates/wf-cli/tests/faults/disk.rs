@@ -233,14 +233,22 @@ impl Disk {
     pub(crate) fn write(&self, loss: Loss, chance: &mut Chance) {
         let _ = std::fs::remove_dir_all(&self.root);
         std::fs::create_dir(&self.root).unwrap();
-        let last = self.namings.iter().map(|naming| naming.at).chain(
-            self.nodes.iter().flat_map(|node| &node.changes).map(|change| change.at),
-        );
+        let last = self
+            .namings
+            .iter()
+            .map(|naming| naming.at)
+            .chain(self.nodes.iter().flat_map(|node| &node.changes).map(|change| change.at));
         let last = last.max().unwrap_or(0) as u64;
         // The tail that is lost is short as often as it is long.
         let lost = chance.below(1 + chance.clone().below(last + 1));
         let names = self.names_left(loss, last.saturating_sub(lost), chance);
-        self.write_dir(&names, 0, &self.root.clone(), &mut |node, chance| node.left(loss, last.saturating_sub(lost), chance), chance);
+        self.write_dir(
+            &names,
+            0,
+            &self.root.clone(),
+            &mut |node, chance| node.left(loss, last.saturating_sub(lost), chance),
+            chance,
+        );
     }
 
     fn names_left(&self, loss: Loss, until: u64, chance: &mut Chance) -> BTreeMap<(Inode, String), Inode> {

@@ -49,7 +49,12 @@ fn kill_one_run(scene: &Scene, whole: &Whole, number: u64) -> u64 {
     let mut kills = 0;
     let mut args = scene.start_json();
     for _ in 0..KILLS_OF_ONE {
-        let mut child = scene.program(&args).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut child = scene
+            .program(&args)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_micros(chance.below(span_us)));
         child.kill().unwrap();
         let status = patiently(child, "a program that was killed", |mut child| child.wait());

@@ -145,7 +145,11 @@ impl Scene {
 /// Runs a program to its end.
 pub(crate) fn to_end(command: &mut Command) -> Ran {
     let shown = format!("{command:?}");
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{shown}: {error}"));
     let output = patiently(child, &shown, Child::wait_with_output);
     of_output(output)
 }

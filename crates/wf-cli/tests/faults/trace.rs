@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// What strace is to write down: all that changes a file or a name, and what is needed to know which file that is.
 pub(crate) const TRACED: &str = "open,openat,creat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,\
     fsync,fdatasync,sync,syncfs,sync_file_range,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,\
-    rmdir,mkdir,mkdirat,copy_file_range,sendfile,splice,lseek,chdir,fchdir,clone,clone3,fork,vfork,chmod,fchmod,fchmodat";
+    rmdir,mkdir,mkdirat,copy_file_range,sendfile,splice,lseek,dup,dup2,dup3,fcntl,chdir,fchdir,clone,clone3,fork,vfork,chmod,fchmod,fchmodat";
 
 /// Something that was done, in the order in which it was completed.
 #[derive(Clone, Debug)]
@@ -20,27 +20,66 @@ pub(crate) struct Event {
 #[derive(Clone, Debug)]
 pub(crate) enum Done {
     /// A file was opened so that it is made if it is not there.
-    Made { path: PathBuf, mode: u32 },
+    Made {
+        path: PathBuf,
+        mode: u32,
+    },
     /// A file was cut, or made longer with zeros.
-    Cut { path: PathBuf, len: u64 },
+    Cut {
+        path: PathBuf,
+        len: u64,
+    },
     /// Bytes were written; without a place, at the end.
-    Wrote { path: PathBuf, at: Option<u64>, bytes: Vec<u8> },
+    Wrote {
+        path: PathBuf,
+        at: Option<u64>,
+        bytes: Vec<u8>,
+    },
     /// Bytes of another file were written.
-    Copied { from: PathBuf, start: u64, len: u64, path: PathBuf, at: Option<u64> },
+    Copied {
+        from: PathBuf,
+        start: u64,
+        len: u64,
+        path: PathBuf,
+        at: Option<u64>,
+    },
     /// A file, or the names in a directory, were made durable.
-    Synced { path: PathBuf },
+    Synced {
+        path: PathBuf,
+    },
     /// A file's bytes are on their way to the disk, and there with whatever is next made durable.
-    Pushed { path: PathBuf },
+    Pushed {
+        path: PathBuf,
+    },
     /// A directory was made.
-    MadeDir { path: PathBuf, mode: u32 },
-    Renamed { from: PathBuf, to: PathBuf },
-    Linked { from: PathBuf, to: PathBuf },
-    LinkedTo { target: String, path: PathBuf },
+    MadeDir {
+        path: PathBuf,
+        mode: u32,
+    },
+    Renamed {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Linked {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    LinkedTo {
+        target: String,
+        path: PathBuf,
+    },
     /// A name was removed, that of a directory too.
-    Removed { path: PathBuf },
-    Moded { path: PathBuf, mode: u32 },
+    Removed {
+        path: PathBuf,
+    },
+    Moded {
+        path: PathBuf,
+        mode: u32,
+    },
     /// Something was said on standard output or standard error.
-    Said { text: String },
+    Said {
+        text: String,
+    },
 }
 
 /// A call, with what strace wrote before and after others came between.
@@ -190,7 +229,9 @@ impl Reader {
                 process.places.insert(descriptor(arg(0)), call.result.parse().ok());
                 None
             }
-            "clone" | "clone3" | "fork" | "vfork" => None,
+            "dup" | "dup2" | "dup3" => process.doubled(arg(0), call),
+            "fcntl" if arg(1).starts_with("F_DUPFD") => process.doubled(arg(0), call),
+            "fcntl" | "clone" | "clone3" | "fork" | "vfork" => None,
             "write" => process.wrote(arg(0), bytes(arg(1)), call),
             "pwrite64" => named(arg(0)).map(|path| {
                 let mut bytes = bytes(arg(1));
@@ -237,6 +278,13 @@ impl Process {
             done.push(Done::Cut { path, len: 0 });
         }
         done
+    }
+
+    /// Something is open twice. Both go on from where it was, which is right for as long as one of them is used.
+    fn doubled(&mut self, from: &str, call: &Call) -> Option<Done> {
+        let place = self.places.get(&descriptor(from)).copied().unwrap_or(Some(0));
+        self.places.insert(descriptor(&call.result), place);
+        None
     }
 
     fn wrote(&mut self, to: &str, mut bytes: Vec<u8>, call: &Call) -> Option<Done> {
@@ -361,6 +409,25 @@ mod tests {
                 3 Wrote { path: "/work/a", at: Some(5), bytes: [108, 97, 116, 101, 114] }
                 4 Renamed { from: "/work/a", to: "/b" }
                 5 Said { text: "done" }
+            "#]],
+        );
+    }
+
+    #[test]
+    fn output_that_is_sent_elsewhere_begins_there() {
+        check(
+            r#"1 openat(AT_FDCWD</work>, "a", O_WRONLY|O_CREAT, 0644) = 3</work/a>
+1 dup2(3</work/a>, 1<pipe:[7]>) = 1</work/a>
+1 write(1</work/a>, "one", 3) = 3
+1 openat(AT_FDCWD</work>, "b", O_WRONLY|O_CREAT|O_APPEND, 0644) = 3</work/b>
+1 dup2(3</work/b>, 1</work/a>) = 1</work/b>
+1 write(1</work/b>, "two", 3) = 3
+"#,
+            &expect_test::expect![[r#"
+                0 Made { path: "/work/a", mode: 420 }
+                1 Wrote { path: "/work/a", at: Some(0), bytes: [111, 110, 101] }
+                2 Made { path: "/work/b", mode: 420 }
+                3 Wrote { path: "/work/b", at: None, bytes: [116, 119, 111] }
             "#]],
         );
     }

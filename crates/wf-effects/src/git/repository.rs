@@ -7,10 +7,14 @@ use wf_kernel::record::TreeAt;
 
 use super::capture::{capture, read_index};
 use super::clean::{CleanDir, copy_index, read_small};
+use super::control::remove_any;
 use super::discover::{CONFIG_BYTES_MAX, Located, locate};
 use super::error::GitError;
 use super::names::{check_id, check_run, is_id};
 use super::runner::{Call, Git, Output, Place};
+
+/// Where the engine's own refs are; nobody else writes there.
+const OWN_REFS: &str = "refs/whaleflow/";
 
 /// The longest revision that is given to git.
 const REVISION_LEN_MAX: usize = 1024;
@@ -281,16 +285,33 @@ impl Repository {
     }
 
     async fn swap_ref(&self, place: Place, reference: &str, new: &str, old: Option<&str>) -> Result<(), GitError> {
-        let zero = "0".repeat(new.len());
-        let call = Call::new(["update-ref", "--no-deref", reference, new, old.unwrap_or(&zero)]);
-        let call = call.config(self.drivers_off(&place).await?).at(place);
-        let Err(error) = self.git().run(call).await else { return Ok(()) };
+        let lock = self.common_dir().join(format!("{reference}.lock"));
+        let held_before = identity(&lock);
+        let mut swapped = self.update_ref(&place, reference, new, old).await;
+        // Git has waited for the lock, and it is the one that was there before: whoever held it is gone. The engine's own
+        // refs are written by nobody else, and by it only one at a time.
+        if swapped.is_err()
+            && reference.starts_with(OWN_REFS)
+            && held_before.is_some()
+            && identity(&lock) == held_before
+        {
+            remove_any(&lock)?;
+            swapped = self.update_ref(&place, reference, new, old).await;
+        }
+        let Err(error) = swapped else { return Ok(()) };
         let actual = self.ref_at(reference).await?;
         if actual.as_deref() == old {
             return Err(error);
         }
         let word = |id: Option<&str>| id.unwrap_or("no commit").to_owned();
         Err(GitError::Moved { reference: reference.to_owned(), expected: word(old), actual: word(actual.as_deref()) })
+    }
+
+    async fn update_ref(&self, place: &Place, reference: &str, new: &str, old: Option<&str>) -> Result<(), GitError> {
+        let zero = "0".repeat(new.len());
+        let call = Call::new(["update-ref", "--no-deref", reference, new, old.unwrap_or(&zero)]);
+        let call = call.config(self.drivers_off(place).await?).at(place.clone());
+        self.git().run(call).await.map(|_| ())
     }
 
     /// Entries that disable every driver and hook that the repository's config defines.
@@ -320,6 +341,13 @@ impl Repository {
     pub(crate) fn admin_dir(&self, name: &str) -> PathBuf {
         self.common_dir().join("worktrees").join(name)
     }
+}
+
+/// Which file is at `path`: another one, or the same written again, is not that one.
+fn identity(path: &Path) -> Option<(u64, std::time::SystemTime)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.ino(), metadata.modified().ok()?))
 }
 
 /// Whether a config could name a driver or a hook, or another file that does. Most name none, and need not be listed.

@@ -118,3 +118,28 @@ async fn checkpoint() {
 async fn release() {
     check(Operation::Release).await;
 }
+
+/// A machine that stops in the middle of a change of a ref leaves git's lock file behind, and nobody who would remove it.
+#[tokio::test]
+async fn a_lock_that_nobody_holds_any_more_is_passed() {
+    let bench = Bench::new().await;
+    let dir = bench.ready("b").await;
+    write_all(&dir, &[("src/a.txt", "precious\n")]);
+    let lock = bench.repo.join(".git").join(format!("{}.lock", bench.trees.branch_ref("b")));
+    std::fs::write(&lock, "").unwrap();
+    let point = bench.trees.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&point.commit, "src/a.txt"), "precious");
+    assert_eq!(bench.at(&bench.trees.branch_ref("b")), point.commit);
+    assert!(!lock.exists());
+}
+
+/// What lies outside of the engine's own refs is somebody else's, its locks too.
+#[tokio::test]
+async fn a_lock_of_the_users_is_left_alone() {
+    let bench = Bench::new().await;
+    let lock = bench.repo.join(".git/refs/heads/new.lock");
+    std::fs::write(&lock, "").unwrap();
+    let made = bench.trees.repository().create_branch("new", &bench.base).await;
+    assert!(matches!(made, Err(GitError::Failed { .. })), "{made:?}");
+    assert!(lock.exists());
+}
