@@ -109,7 +109,8 @@ fn rebuild(recording: &Recording, chance: &mut Chance) {
         }
     }
     if known().any(|ack| ack.what == Known::Decided("gate".to_owned())) {
-        scene.run(&["resume", &recording.run, "--json"]);
+        let resumed = scene.run(&["resume", &recording.run, "--json"]);
+        assert!(matches!(resumed.code, Some(0 | 5)), "{resumed:?}");
         let shown = scene.run(&["show", &recording.run, "--json"]).ok();
         let mut instances = shown["instances"].as_array().unwrap().iter();
         let gate = instances.find(|instance| instance["path"] == "gate").unwrap();
