@@ -126,6 +126,8 @@ Examples:
   whaleflow resume @last
   whaleflow resume 01k2 --budget-usd +2
   whaleflow resume 01k2 --detach
+  whaleflow resume 01k2 fixes/fix_b     go on with a part that was paused by itself
+  whaleflow resume --all                whatever a crash has left without a process
 
 What has finished does not run again.")]
     Resume(ResumeArgs),
@@ -139,14 +141,42 @@ Examples:
     #[command(after_help = "\
 Examples:
   whaleflow pause @last
+  whaleflow pause 01k2 fixes     only this instance and what is below it
   whaleflow pause 01k2 --now     also end what is under way; no attempt is counted")]
     Pause(PauseArgs),
     /// Cancel a run, or one instance of it
     #[command(after_help = "\
 Examples:
   whaleflow cancel @last
-  whaleflow cancel 01k2 fixes/fix_b")]
+  whaleflow cancel 01k2 fixes/fix_b
+  whaleflow cancel --all            the stop button of the project")]
     Cancel(CancelArgs),
+    /// Tell an agent something while it works
+    #[command(after_help = "\
+Examples:
+  whaleflow steer @last fixes/fix_b/patch 'leave the parser alone'")]
+    Steer(SteerArgs),
+    /// Perform tasks of this project's runs in this process too
+    #[command(after_help = "\
+Examples:
+  whaleflow worker                             four tasks at once, until Ctrl-C
+  whaleflow worker --slots 16 --idle 1m
+  whaleflow worker --can command --can test    only what runs commands
+
+A run leaves to workers what its own process has no slot for: `run --slots 4`.")]
+    Worker(WorkerArgs),
+    /// Show the board of tasks, and who works on them
+    #[command(after_help = "\
+Examples:
+  whaleflow fleet tasks
+  whaleflow fleet tasks @last --status blocked
+  whaleflow fleet why 01k2:fixes/fix_b/patch
+  whaleflow fleet workers --json")]
+    Fleet {
+        /// What to show
+        #[command(subcommand)]
+        what: FleetVerb,
+    },
     /// Approve a gate
     #[command(after_help = "\
 Examples:
@@ -287,12 +317,8 @@ pub(crate) struct RunArgs {
     /// Trust the repository, without being asked
     #[arg(long)]
     pub(crate) trust: bool,
-    /// Return at once; the run goes on in a process of its own
-    #[arg(short = 'd', long)]
-    pub(crate) detach: bool,
-    /// Do not let the mock take its time
-    #[arg(long)]
-    pub(crate) no_pace: bool,
+    #[command(flatten)]
+    pub(crate) go_on: GoOnArgs,
 }
 
 #[derive(Debug, Args)]
@@ -363,12 +389,21 @@ pub(crate) struct GoOnArgs {
     /// Do not let the mock take its time
     #[arg(long)]
     pub(crate) no_pace: bool,
+    /// How many leaves this process performs at once; the others are left to workers
+    #[arg(long, value_name = "N", default_value_t = wf_server::SLOTS)]
+    pub(crate) slots: usize,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     pub(crate) run: RunArg,
+    /// Only this instance, which was paused by itself
+    #[arg(value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// Every run of this project that no process drives, each in a process of its own
+    #[arg(long, conflicts_with_all = ["run", "node", "budget_usd", "budget_tokens", "timeout", "trust"])]
+    pub(crate) all: bool,
     /// Raise the ceiling on cost by this much, in US dollars
     #[arg(long, value_name = "+USD", allow_hyphen_values = true)]
     pub(crate) budget_usd: Option<String>,
@@ -401,6 +436,9 @@ pub(crate) struct PauseArgs {
     /// The run
     #[arg(value_name = "RUN")]
     pub(crate) run: String,
+    /// Only this instance and what is below it, by its path
+    #[arg(value_name = "NODE")]
+    pub(crate) node: Option<String>,
     /// Also end what is under way; no attempt is counted
     #[arg(long)]
     pub(crate) now: bool,
@@ -409,11 +447,91 @@ pub(crate) struct PauseArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
     /// The run
-    #[arg(value_name = "RUN")]
-    pub(crate) run: String,
+    #[arg(value_name = "RUN", required_unless_present = "all")]
+    pub(crate) run: Option<String>,
     /// Only this instance, by its path
     #[arg(value_name = "NODE")]
     pub(crate) node: Option<String>,
+    /// Every run of this project that has not ended
+    #[arg(long, conflicts_with_all = ["run", "node"])]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SteerArgs {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// The agent, by its path
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    /// What it is told
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: String,
+    #[command(flatten)]
+    pub(crate) go_on: GoOnArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// How many tasks it performs at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) slots: u32,
+    /// What it can do, such as `command`, `ask` or `role:writer`; else everything
+    #[arg(long = "can", value_name = "NAME")]
+    pub(crate) can: Vec<String>,
+    /// End after so long without a task, such as 10s
+    #[arg(long, value_name = "TIME")]
+    pub(crate) idle: Option<String>,
+}
+
+/// What to show of the fleet.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetVerb {
+    /// List tasks: on the board, and not ordered yet
+    Tasks(TasksArgs),
+    /// List workers
+    Workers,
+    /// Say why a task is where it is
+    Why(TaskArg),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TasksArgs {
+    /// Only tasks of this run; else of all that have not ended
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Only tasks that stand there
+    #[arg(long, value_enum)]
+    pub(crate) status: Option<TaskStatusArg>,
+    /// Also tasks that are over
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// At most this many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 200)]
+    pub(crate) limit: usize,
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TaskStatusArg {
+    /// It may be claimed
+    Pending,
+    /// Someone performs it
+    Claimed,
+    /// It ended well
+    Done,
+    /// It waits for something
+    Blocked,
+    /// It ended badly
+    Failed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskArg {
+    /// The task, as RUN:PATH, or its path in the last run
+    #[arg(value_name = "TASK")]
+    pub(crate) task: String,
 }
 
 #[derive(Debug, Args)]
@@ -538,4 +656,7 @@ pub(crate) struct DriveChildArgs {
     /// Let the mock take its time
     #[arg(long)]
     pub(crate) pace: bool,
+    /// How many leaves it performs at once
+    #[arg(long)]
+    pub(crate) slots: usize,
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod diagnostics;
 pub(crate) mod diff;
+pub(crate) mod fleet;
 pub(crate) mod list;
 pub(crate) mod live;
 pub(crate) mod plan;

@@ -3,6 +3,7 @@
 mod act;
 mod changes;
 mod check;
+mod fleet;
 mod follow;
 mod go;
 mod list;
@@ -31,10 +32,15 @@ pub(crate) async fn run_verb(session: &Session, verb: Verb) -> Result<u8, Error>
         Verb::Logs(args) => logs::logs(session, &args).await,
         Verb::Attach(args) => follow::attach(session, &args).await,
         Verb::Wait(args) => follow::wait(session, &args).await,
+        Verb::Resume(args) if args.all => fleet::resume_all(session, &args).await,
         Verb::Resume(args) => run::resume(session, &args).await,
         Verb::Retry(args) => act::retry(session, &args).await,
         Verb::Pause(args) => act::pause(session, &args).await,
+        Verb::Cancel(args) if args.all => fleet::cancel_all(session).await,
         Verb::Cancel(args) => act::cancel(session, &args).await,
+        Verb::Steer(args) => act::steer(session, &args).await,
+        Verb::Worker(args) => fleet::worker(session, &args).await,
+        Verb::Fleet { what } => fleet::fleet(session, &what).await,
         Verb::Approve(args) => act::decide(session, &args, true).await,
         Verb::Reject(args) => act::decide(session, &args, false).await,
         Verb::Signal(args) => act::signal(session, &args).await,

@@ -34,6 +34,65 @@ pub struct Ctx {
     pub traces: Arc<dyn Traces>,
     /// Tells when the effect is to end.
     pub cancel: CancelToken,
+    /// What an agent is told while it works.
+    pub steering: Steering,
+    /// Whether this is still the one that may do it.
+    pub grant: Grant,
+}
+
+/// The right to do something for a run: that of its owner, or that of a worker to one task. Whoever stopped for a while
+/// may have lost it without noticing; before something that cannot be refused later, it is asked for again.
+#[derive(Clone)]
+pub struct Grant {
+    check: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+}
+
+impl Grant {
+    /// A right that `check` knows of.
+    pub fn new(check: impl Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Self {
+        Self { check: Arc::new(check) }
+    }
+
+    /// A right that nobody takes away: for what has one owner only.
+    pub fn unshared() -> Self {
+        Self::new(|| Box::pin(async { true }))
+    }
+
+    /// Whether it is still held.
+    pub async fn is_held(&self) -> bool {
+        (self.check)().await
+    }
+}
+
+/// What an agent is told while it works, in order.
+#[derive(Clone, Debug)]
+pub struct Steering {
+    sender: Arc<watch::Sender<Vec<Arc<str>>>>,
+}
+
+impl Default for Steering {
+    fn default() -> Self {
+        Self { sender: Arc::new(watch::Sender::new(Vec::new())) }
+    }
+}
+
+impl Steering {
+    /// Tells something.
+    pub fn tell(&self, text: Arc<str>) {
+        self.sender.send_modify(|told| told.push(text));
+    }
+
+    /// Everything that was told so far.
+    pub fn told(&self) -> Vec<Arc<str>> {
+        self.sender.borrow().clone()
+    }
+
+    /// Waits until more than `known` things were told.
+    pub async fn more_than(&self, known: usize) {
+        let mut receiver = self.sender.subscribe();
+        // The sender lives in `self`, so waiting can only end with more.
+        let _ = receiver.wait_for(|told| told.len() > known).await;
+    }
 }
 
 /// The time, and waiting for it.

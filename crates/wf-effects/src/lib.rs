@@ -20,4 +20,4 @@ pub mod process;
 pub mod search;
 pub mod template;
 
-pub use contract::{CancelToken, Clock, Ctx, Effects, RealClock};
+pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, RealClock, Steering};

@@ -240,5 +240,5 @@ fn role_name(node: &Node) -> &str {
 
 /// A success without artifacts.
 fn success(value: ValueRef, usage: Usage) -> Success {
-    Success { value, usage, artifacts: BTreeMap::new(), rescued: None }
+    Success { value, usage, artifacts: BTreeMap::new(), rescued: None, tasks: Vec::new() }
 }

@@ -60,6 +60,8 @@ pub struct Question<'a> {
     pub attempt: u32,
     /// Which independent sample this is.
     pub sample: u32,
+    /// What an agent was told while it worked.
+    pub told: &'a [Arc<str>],
     /// JSON Schema of the answer; none is text.
     pub schema: Option<&'a Value>,
     /// The values of the names that the node's prompt uses.
@@ -102,6 +104,8 @@ pub struct Answered {
     pub is_generated: bool,
     /// What is done to files first.
     pub edits: Vec<Edit>,
+    /// What it adds to the list of tasks that it works on.
+    pub tasks: Vec<Value>,
     /// What is streamed before.
     pub say: Vec<String>,
     /// What it used.
@@ -156,16 +160,21 @@ impl Mock {
         }));
         let say = rule.map(|rule| rule.say.clone()).unwrap_or_default();
         match answer(rule, question, &digest, templates) {
-            Ok((value, edits)) => {
+            Ok((value, edits, tasks)) => {
                 let usage = used(rule, question, &value);
                 let is_generated = rule.is_none_or(|rule| rule.answer == Answer::Generated);
-                Reply::Answer(Box::new(Answered { value, is_generated, edits, say, usage, latency }))
+                Reply::Answer(Box::new(Answered { value, is_generated, edits, tasks, say, usage, latency }))
             }
             Err(Refusal { code, message, retryable }) => {
                 let usage = used(rule, question, &Value::Null);
                 Reply::Failed { code, message, retryable, usage, latency, say }
             }
         }
+    }
+
+    /// Whether the answer waits until the agent was told something, and nothing was said yet.
+    pub fn listens(&self, question: &Question<'_>) -> bool {
+        question.told.is_empty() && self.rule(question).is_some_and(|rule| rule.until_told)
     }
 
     fn rule(&self, question: &Question<'_>) -> Option<&Rule> {
@@ -180,7 +189,8 @@ impl Mock {
         for number in [question.iteration, question.attempt, question.sample] {
             hasher.update(&number.to_le_bytes());
         }
-        for text in [question.path, question.prompt] {
+        let told = question.told.iter().map(|text| &**text);
+        for text in [question.path, question.prompt].into_iter().chain(told) {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }
@@ -220,8 +230,8 @@ fn answer(
     question: &Question<'_>,
     digest: &Digest,
     templates: &Templates,
-) -> Result<(Value, Vec<Edit>), Refusal> {
-    let Some(rule) = rule else { return Ok((generated(question, digest)?, Vec::new())) };
+) -> Result<(Value, Vec<Edit>, Vec<Value>), Refusal> {
+    let Some(rule) = rule else { return Ok((generated(question, digest)?, Vec::new(), Vec::new())) };
     let render = |source: &String| render(source, question, templates);
     let value = match &rule.answer {
         Answer::Generated => generated(question, digest)?,
@@ -238,7 +248,8 @@ fn answer(
         }
     };
     let edits = rule.edits.iter().map(|edit| Ok(Edit { path: render(&edit.path)?, change: edit.change.clone() }));
-    Ok((value, edits.collect::<Result<_, Refusal>>()?))
+    let tasks = rule.tasks.iter().map(|task| rendered(task, &render));
+    Ok((value, edits.collect::<Result<_, Refusal>>()?, tasks.collect::<Result<_, Refusal>>()?))
 }
 
 fn generated(question: &Question<'_>, digest: &Digest) -> Result<Value, Refusal> {
@@ -294,6 +305,7 @@ fn render(source: &str, question: &Question<'_>, templates: &Templates) -> Resul
         .with("path", text(question.path))
         .with("role", text(question.role))
         .with("prompt", text(question.prompt))
+        .with("told", Arc::new(Value::List(question.told.iter().map(|text| Value::from(&**text)).collect())))
         .with("iteration", number(question.iteration))
         .with("attempt", number(question.attempt))
         .with("sample", number(question.sample));

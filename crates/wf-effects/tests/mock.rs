@@ -21,6 +21,7 @@ fn rules(source: &str) -> Rules {
 fn with_question<T>(schema: Option<&Value>, f: impl FnOnce(Question<'_>) -> T) -> T {
     let context = BTreeMap::from([("item".to_owned(), Arc::new(Value::from_json(r#"{"path":"src/a.rs"}"#).unwrap()))]);
     f(Question {
+        told: &[],
         run_id: "r1",
         path: "green[2]/fix",
         kind: "agent",

@@ -74,6 +74,7 @@ codes! {
     ELEMENTS_OVERLAP = "WF0507", "elements of an expand write one tree at the same time";
     TOO_MANY_SCOPES = "WF0508", "too many write scopes to compare";
     TWINS = "WF0509", "two candidates are equal";
+    NO_LIST = "WF0510", "an agent adds tasks where there is no list of them";
     UNSUPPORTED_RLM = "WF0801", "rlm is not supported yet";
     UNSUPPORTED_MEMORY = "WF0802", "memory is not supported yet";
     UNSUPPORTED_CALL = "WF0803", "call is not supported yet";

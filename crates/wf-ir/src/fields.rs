@@ -197,7 +197,7 @@ impl KindTag {
 
 /// Every name that is a key somewhere in a definition, kinds included, sorted and without repetition.
 pub fn names() -> Vec<&'static str> {
-    let shapes = [&BUDGET, &PERMISSIONS, &OUTERMOST, &RETRY, &OBJECTIVE, &JUDGE, &INPUT, &ROLE];
+    let shapes = [&BUDGET, &PERMISSIONS, &OUTERMOST, &RETRY, &TASKS, &OBJECTIVE, &JUDGE, &INPUT, &ROLE];
     let mut names: Vec<&'static str> = KINDS
         .iter()
         .flat_map(|kind| std::iter::once(kind.tag.as_str()).chain(kind.fields.iter().map(|field| field.name)))
@@ -286,6 +286,10 @@ pub static RETRY: Shape = Shape {
         field("on", TEXTS, EMPTY_LIST, "Failure codes worth another try; none means all that are not final."),
     ],
 };
+
+/// What an agent may add to the list of tasks that it works on.
+pub static TASKS: Shape =
+    Shape { name: "tasks", fields: &[field("max", WIDTH, Presence::Required, "Most tasks that one instance adds.")] };
 
 /// One thing a pareto set weighs.
 pub static OBJECTIVE: Shape = Shape {
@@ -409,6 +413,12 @@ pub static KINDS: &[KindFields] = &[
                 "Who drives.",
             ),
             field("resumes", FieldType::Ref, Presence::Optional, "An earlier agent whose session it continues."),
+            field(
+                "tasks",
+                FieldType::Shape(&TASKS),
+                Presence::Optional,
+                "It may add elements to the `expand` around it; none may not.",
+            ),
             ARTIFACTS,
             ENSURE,
             RETRIES,

@@ -21,7 +21,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub const RESERVED_NAMES: [&str; 5] = ["inputs", "iteration", "prev", "tree", "node"];
 
 /// Position of a node in [`Workflow::nodes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NodeIx(pub u32);
 
 /// Where an instance stands.
@@ -346,6 +346,8 @@ pub struct Agent {
     pub driver: Driver,
     /// An earlier agent whose session it continues.
     pub resumes: Option<NodeIx>,
+    /// How many elements one instance may add to the `expand` around it.
+    pub tasks_max: u32,
     /// Files kept with the run though they are not part of the tree.
     pub artifacts: Vec<Glob>,
     /// Must hold of `output`; else it is asked again with the reason.

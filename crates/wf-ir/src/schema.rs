@@ -14,6 +14,7 @@ pub fn definition_schema() -> String {
         &fields::PERMISSIONS,
         &fields::OUTERMOST,
         &fields::RETRY,
+        &fields::TASKS,
         &fields::OBJECTIVE,
         &fields::JUDGE,
         &fields::INPUT,

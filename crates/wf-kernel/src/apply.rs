@@ -11,9 +11,14 @@ use crate::budget::Ledger;
 use crate::effect::{EffectId, Phase};
 use crate::record::{
     Command, Decision, EffectOutcome, Failure, Input, InputBody, Outcome, Reason, Record, RunStarted, RunStatus,
-    TimeMs, TimerId, TimerPurpose, ValueRef, WaitReason,
+    SuspendCause, TimeMs, TimerId, TimerPurpose, ValueRef, WaitReason,
 };
-use crate::state::{Answer, BranchTree, Frame, FrameIx, Instance, Ix, RunEnd, RunState, Stage};
+use crate::state::{Added, Answer, BranchTree, Frame, FrameIx, Instance, Ix, RunEnd, RunState, Stage};
+
+/// The longest text that an agent is told at once.
+pub(crate) const STEER_BYTES_MAX: usize = 16 << 10;
+/// The most texts that one instance is told.
+pub(crate) const STEERS_MAX: usize = 100;
 
 /// What an input touched, for `step` to go on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,10 @@ pub(crate) enum Touched {
     Command,
     /// A new owner: these effects were claimed and have no outcome.
     Adopted(Vec<(Ix, Phase)>),
+    /// A worker is gone: these effects were claimed by it and have no outcome.
+    Lost(Vec<(Ix, Phase)>),
+    /// An agent was told something.
+    Steered(Ix),
 }
 
 /// Why an input is not legal.
@@ -69,13 +78,28 @@ impl RunState {
             InputBody::TimerFired(timer) => self.take_timer(timer),
             InputBody::Command(command) => self.take_command(command),
             InputBody::Adopted(adopted) => {
-                let claimed = adopted.claimed.iter().filter_map(|effect| {
-                    let ix = self.at_path(&effect.subject)?;
-                    self.is_in_flight(ix, effect).then_some((ix, effect.phase))
-                });
-                Ok(Touched::Adopted(claimed.collect()))
+                self.deaths += u32::from(adopted.died);
+                Ok(Touched::Adopted(self.strand(&adopted.claimed, adopted.died)))
             }
+            InputBody::WorkerLost(lost) => match self.strand(&lost.claimed, true) {
+                claimed if claimed.is_empty() => refuse("stale", format!("{} has nothing of this run", lost.worker)),
+                claimed => Ok(Touched::Lost(claimed)),
+            },
         }
+    }
+
+    /// Marks effects whose performer is gone, as far as they are in flight.
+    fn strand(&mut self, claimed: &[EffectId], died: bool) -> Vec<(Ix, Phase)> {
+        let found = claimed.iter().filter_map(|effect| {
+            let ix = self.at_path(&effect.subject)?;
+            self.is_in_flight(ix, effect).then_some((ix, effect.phase))
+        });
+        let found: Vec<_> = found.collect();
+        for (ix, _) in &found {
+            self.stranded.insert(*ix);
+            self.instance_mut(*ix).deaths += u32::from(died);
+        }
+        found
     }
 
     fn begin_run(&mut self, started: &RunStarted) {
@@ -109,6 +133,11 @@ impl RunState {
             return refuse("stale", format!("{} is not waiting for this {:?}", effect.subject, effect.phase));
         }
         self.land(ix);
+        self.deaths = 0;
+        if effect.phase != Phase::Prepare {
+            // What a leaf is prepared for may still be what kills.
+            self.instance_mut(ix).deaths = 0;
+        }
         match (effect.phase, outcome) {
             (Phase::Prepare, Outcome::Prepared(prepared)) => {
                 let instance = self.instance_mut(ix);
@@ -157,6 +186,9 @@ impl RunState {
                     tree.harvest = Some(Arc::new((**checkpoint).clone()));
                 }
             }
+            (Phase::Acquire, Outcome::Throttled { .. }) => {
+                self.instance_mut(ix).stage = Stage::Broken(Arc::new(outcome.clone()));
+            }
             (Phase::Release, _) => {
                 if let Some(tree) = self.instance_mut(ix).tree.as_mut() {
                     tree.held = false;
@@ -198,9 +230,11 @@ impl RunState {
     }
 
     fn take_timer(&mut self, timer: &TimerId) -> Result<Touched, Refusal> {
-        if self.timers.get(timer).is_none_or(|due| *due > self.now) || self.suspended.is_some() {
+        let is_held = || self.at_path(&timer.subject).is_some_and(|ix| self.is_held(ix));
+        if self.timers.get(timer).is_none_or(|due| *due > self.now) || self.suspended.is_some() || is_held() {
             return refuse("stale", "nothing waits for this time");
         }
+        self.deaths = 0;
         self.clear_timer(timer);
         if timer.subject.is_empty() {
             return Ok(Touched::Timer(None, timer.purpose));
@@ -223,7 +257,9 @@ impl RunState {
     fn take_command(&mut self, command: &Command) -> Result<Touched, Refusal> {
         let ended = self.end.as_ref().map(|end| end.status);
         match command {
-            Command::Resume { .. } if ended == Some(RunStatus::BudgetExceeded) => return Ok(Touched::Command),
+            Command::Resume { path: None, .. } if ended == Some(RunStatus::BudgetExceeded) => {
+                return Ok(Touched::Command);
+            }
             Command::Retry { .. } if ended.is_some_and(|status| status != RunStatus::Succeeded) => {
                 return Ok(Touched::Command);
             }
@@ -245,10 +281,29 @@ impl RunState {
                 }
                 Ok(Touched::Command)
             }
-            Command::Pause { .. } if self.suspended.is_some() => refuse("already_paused", "the run is paused"),
-            Command::Pause { .. } => Ok(Touched::Command),
-            Command::Resume { .. } if self.suspended.is_none() => refuse("not_paused", "the run is not paused"),
-            Command::Resume { .. } => Ok(Touched::Command),
+            Command::Pause { path: Some(path), .. } => {
+                let ix = self.named(path)?;
+                if self.instance(ix).status.is_terminal() {
+                    return refuse("ended", format!("{path} has ended"));
+                }
+                match self.paused_around(ix) {
+                    Some((at, ..)) => refuse("already_paused", format!("{} is paused", self.instance(at).path)),
+                    None => Ok(Touched::Command),
+                }
+            }
+            Command::Pause { path: None, .. } if self.suspended.is_some() => {
+                refuse("already_paused", "the run is paused")
+            }
+            Command::Pause { path: None, .. } => Ok(Touched::Command),
+            Command::Resume { path: Some(path), .. } => match self.paused.contains_key(&self.named(path)?) {
+                true => Ok(Touched::Command),
+                false => refuse("not_paused", format!("{path} is not paused")),
+            },
+            Command::Resume { path: None, .. } if self.suspended.is_none() => {
+                refuse("not_paused", "the run is not paused")
+            }
+            Command::Resume { path: None, .. } => Ok(Touched::Command),
+            Command::Steer { path, text, .. } => self.steer(path, text),
             Command::Decide { path, digest, approved, data, by } => self.decide(path, *digest, *approved, data, by),
             Command::Signal { name, payload, .. } => {
                 self.signals.entry(name.clone()).or_default().push_back(Arc::new(payload.clone()));
@@ -276,6 +331,25 @@ impl RunState {
             }
             Command::Retry { path: None, .. } => refuse("running", "the run has not ended; name an instance"),
         }
+    }
+
+    fn steer(&mut self, path: &str, text: &str) -> Result<Touched, Refusal> {
+        let ix = self.named(path)?;
+        if !matches!(self.kind(ix), Kind::Agent(_)) {
+            return refuse("not_an_agent", format!("{path} is not an agent"));
+        }
+        let instance = self.instance_mut(ix);
+        if instance.status.is_terminal() {
+            return refuse("ended", format!("{path} has ended"));
+        }
+        if text.trim().is_empty() || text.len() > STEER_BYTES_MAX {
+            return refuse("too_long", format!("an agent is told 1 to {STEER_BYTES_MAX} bytes at once"));
+        }
+        if instance.steers.len() >= STEERS_MAX {
+            return refuse("too_many", format!("{path} was told {STEERS_MAX} things already"));
+        }
+        instance.steers.push(Arc::from(text));
+        Ok(Touched::Steered(ix))
     }
 
     fn named(&self, path: &str) -> Result<Ix, Refusal> {
@@ -340,6 +414,10 @@ impl RunState {
                 let ix = self.expect_at(path);
                 let children = self.children_of(ix);
                 self.open_frame(Some(ix), *index, &children);
+            }
+            Decision::Grew { by, .. } => {
+                let by = self.expect_at(by);
+                self.grow(by);
             }
             Decision::Ordered { effect } => self.order(effect),
             Decision::Started { path, attempt, generation, reserved, memo_key } => {
@@ -409,8 +487,16 @@ impl RunState {
                 let ix = self.expect_at(path);
                 self.each_ledger(ix, |ledger| ledger.overrun = true);
             }
-            Decision::Suspended { cause } => self.suspended = Some((*cause, self.now)),
-            Decision::Resumed { raise } => self.resume(raise),
+            Decision::Suspended { path: None, cause, .. } => self.suspended = Some((*cause, self.now)),
+            Decision::Suspended { path: Some(path), cause, .. } => {
+                let ix = self.expect_at(path);
+                self.paused.insert(ix, (*cause == SuspendCause::PausedNow, self.now));
+            }
+            Decision::Resumed { path: None, raise } => self.resume(raise),
+            Decision::Resumed { path: Some(path), .. } => {
+                let ix = self.expect_at(path);
+                self.resume_at(ix);
+            }
             Decision::Reopened { paths } => self.reopen(paths),
             Decision::RunEnded { status, verified, outputs, result_digest } => {
                 self.end = Some(RunEnd {
@@ -507,7 +593,19 @@ impl RunState {
             self.instances.push(Instance::new(*node, path, frame_ix));
         }
         let len = children.len() as u32;
-        self.frames.push(Frame { owner, index, first, len, cursor: 0, open: len, active: 0, ok: 0, failed: None });
+        let name = self.added_name(owner, index);
+        self.frames.push(Frame {
+            owner,
+            index,
+            name,
+            first,
+            len,
+            cursor: 0,
+            open: len,
+            active: 0,
+            ok: 0,
+            failed: None,
+        });
         if let Some(owner) = owner {
             let owner = self.instance_mut(owner);
             owner.frames.push(frame_ix);
@@ -520,10 +618,60 @@ impl RunState {
         let Some(owner) = owner else { return Arc::from(id.as_str()) };
         let path = &self.instance(owner).path;
         match self.kind(owner) {
-            Kind::Expand { .. } | Kind::LoopUntil { .. } => Arc::from(format!("{path}[{index}]/{id}")),
+            Kind::Expand { .. } | Kind::LoopUntil { .. } => match self.added_name(Some(owner), index) {
+                Some(name) => Arc::from(format!("{path}[{name}]/{id}")),
+                None => Arc::from(format!("{path}[{index}]/{id}")),
+            },
             Kind::Tournament(_) => Arc::from(format!("{path}/{id}[{index}]")),
             _ => Arc::from(format!("{path}/{id}")),
         }
+    }
+
+    /// The name of an element that was added.
+    fn added_name(&self, owner: Option<Ix>, index: u32) -> Option<Arc<str>> {
+        let expand = self.instance(owner?);
+        if expand.added.is_empty() {
+            return None;
+        }
+        let listed = expand.expansion.as_ref()?.count as usize - expand.added.len();
+        expand.added.get((index as usize).checked_sub(listed)?).map(|added| added.name.clone())
+    }
+
+    /// The `expand` that an agent adds to, and the element in which it stands.
+    pub(crate) fn list_around(&self, ix: Ix) -> Option<(Ix, FrameIx)> {
+        let mut frame = self.instance(ix).frame;
+        loop {
+            let owner = self.frame(frame).owner?;
+            if matches!(self.kind(owner), Kind::Expand { .. }) {
+                return Some((owner, frame));
+            }
+            frame = self.instance(owner).frame;
+        }
+    }
+
+    /// The list of an `expand` grows by what an agent's outcome holds.
+    fn grow(&mut self, by: Ix) {
+        let tasks = match &self.instance(by).stage {
+            Stage::Performed(_, outcome) => match &**outcome {
+                Outcome::Succeeded(success) => success.tasks.clone(),
+                _ => return,
+            },
+            Stage::Checkpointed(success, _) => success.tasks.clone(),
+            _ => return,
+        };
+        let Some((expand, frame)) = self.list_around(by) else { return };
+        let frame = self.frame(frame);
+        let parent = frame.name.clone().unwrap_or_else(|| Arc::from(frame.index.to_string()));
+        let is_child = |name: &str| name.rsplit_once('.').is_some_and(|(before, _)| before == &*parent);
+        let first = self.instance(expand).added.iter().filter(|added| is_child(&added.name)).count();
+        let instance = self.instance_mut(expand);
+        for (at, value) in tasks.into_iter().enumerate() {
+            instance.added.push(Added { name: Arc::from(format!("{parent}.{}", first + at)), value });
+            if let Some(expansion) = instance.expansion.as_mut() {
+                expansion.count += 1;
+            }
+        }
+        self.refill(expand);
     }
 
     fn order(&mut self, effect: &EffectId) {
@@ -620,6 +768,10 @@ impl RunState {
                 self.back_off(ix, reason.clone(), *until);
                 return;
             }
+            WaitReason::TreePool { until } => {
+                self.back_off(ix, reason.clone(), *until);
+                return;
+            }
             WaitReason::Retry { .. } | WaitReason::Decision => {}
         }
         self.set_waiting(ix, reason.clone());
@@ -655,12 +807,14 @@ impl RunState {
         instance.generation = generation;
         instance.cancel_ordered = false;
         self.in_flight.insert(ix);
+        self.stranded.remove(&ix);
     }
 
     fn land(&mut self, ix: Ix) {
         self.instance_mut(ix).flight = None;
         self.instance_mut(ix).cancel_ordered = false;
         self.in_flight.remove(&ix);
+        self.stranded.remove(&ix);
     }
 
     /// The branch in whose tree a leaf works, if it does.
@@ -769,6 +923,7 @@ impl RunState {
         self.settle(ix, charged);
         self.free_tree(ix);
         self.budget_waiters.remove(&ix);
+        self.paused.remove(&ix);
         let now = self.now;
         let was_live = self.live.remove(&ix);
         let is_leaf = self.kind(ix).is_leaf();
@@ -817,18 +972,48 @@ impl RunState {
 
     fn resume(&mut self, raise: &Budget) {
         if let Some((_, since)) = self.suspended.take() {
-            let paused = self.now.saturating_sub(since);
-            let timers: Vec<_> = self.timers.iter().map(|(id, due)| (id.clone(), *due)).collect();
-            for (id, due) in timers {
-                self.clear_timer(&id);
-                self.due.insert((due + paused, id.clone()));
-                self.timers.insert(id, due + paused);
-            }
+            // The clock of what is paused by itself stood still from then on anyway, and goes on with it.
+            let now = self.now;
+            self.shift_timers(|state, ix| {
+                let until = ix.and_then(|ix| state.paused_around(ix)).map_or(now, |(_, _, paused)| paused);
+                until.saturating_sub(since)
+            });
+        }
+        self.deaths = 0;
+        let live: Vec<Ix> = self.live.iter().copied().collect();
+        for ix in live {
+            self.instance_mut(ix).deaths = 0;
         }
         self.end = None;
         self.ledger.raise(raise);
         if let Some(wall) = raise.wall_ms {
             self.set_timer(None, TimerPurpose::Wall, self.now.saturating_add_unsigned(wall));
+        }
+    }
+
+    /// What was paused by itself goes on, and its clocks with it, unless something around it is paused too.
+    fn resume_at(&mut self, at: Ix) {
+        let Some((_, since)) = self.paused.remove(&at) else { return };
+        let around = self.paused_around(at).map(|(_, _, since)| since);
+        let until = self.suspended.map(|(_, since)| since).into_iter().chain(around).fold(self.now, TimeMs::min);
+        self.shift_timers(|state, ix| {
+            let inside = ix.is_some_and(|ix| {
+                let below = ix == at || state.ancestors(ix).any(|above| above == at);
+                // An inner pause began earlier, and its clocks go on when it does.
+                below && state.paused_around(ix).is_none_or(|(inner, ..)| state.ancestors(at).any(|it| it == inner))
+            });
+            if inside { until.saturating_sub(since) } else { 0 }
+        });
+    }
+
+    /// Moves timers by as much as `by` says for whom each is; the run's own is for none.
+    fn shift_timers(&mut self, by: impl Fn(&Self, Option<Ix>) -> TimeMs) {
+        let shift = |(id, due): (&TimerId, &TimeMs)| (id.clone(), *due, by(self, self.at_path(&id.subject)).max(0));
+        let timers: Vec<_> = self.timers.iter().map(shift).collect();
+        for (id, due, shift) in timers.into_iter().filter(|(_, _, shift)| *shift > 0) {
+            self.clear_timer(&id);
+            self.due.insert((due + shift, id.clone()));
+            self.timers.insert(id, due + shift);
         }
     }
 
@@ -906,6 +1091,7 @@ impl Instance {
             ok_frames: 0,
             bad_frames: 0,
             expansion: None,
+            added: Vec::new(),
             side: None,
             closing: None,
             tree: None,
@@ -913,6 +1099,8 @@ impl Instance {
             wrote: false,
             memo_key: None,
             feedback: None,
+            steers: Vec::new(),
+            deaths: 0,
             started_at: None,
             ended_at: None,
         }

@@ -123,7 +123,7 @@ impl Turn<'_> {
             );
             return self.end_value(ix, value);
         }
-        if self.state.suspended.is_none() {
+        if !self.state.is_held(ix) {
             let index = self.state.instance(ix).frames.len() as u32;
             for index in [index + 1, index + 2] {
                 self.decide(Decision::FrameOpened { path: self.path(ix), index });
@@ -149,7 +149,7 @@ impl RunState {
         for node in candidates.nodes() {
             let Some(target) = self.resolve(frame, *node) else { continue };
             let as_set = matches!(candidates, Candidates::Set(_));
-            let frames = self.instance(target).frames.clone();
+            let frames = self.elements(target);
             match self.kind(target) {
                 Kind::Parallel { .. } if as_set => {
                     for child in frames.iter().flat_map(|frame| self.frame(*frame).children()).collect::<Vec<_>>() {
@@ -175,8 +175,9 @@ impl RunState {
 
     fn element_candidate(&mut self, owner: Ix, frame: FrameIx) -> Result<Candidate, EvalError> {
         let (value, _) = self.element_value(frame)?;
-        let path = Arc::from(format!("{}[{}]", self.instance(owner).path, self.frame(frame).index));
         let frame = self.frame(frame);
+        let name = frame.name.as_ref().map_or_else(|| frame.index.to_string(), ToString::to_string);
+        let path = Arc::from(format!("{}[{name}]", self.instance(owner).path));
         let status = match frame.failed {
             Some(child) => self.instance(child).status,
             None if frame.ok > 0 => Status::Succeeded,

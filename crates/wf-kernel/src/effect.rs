@@ -38,8 +38,8 @@ pub struct EffectId {
     pub phase: Phase,
 }
 
-/// A request to the outside world.
-#[derive(Clone, Debug)]
+/// A request to the outside world. Its JSON is what a worker of another process gets; it is in no log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
     /// Its identity.
     pub id: EffectId,
@@ -48,7 +48,8 @@ pub struct Effect {
 }
 
 /// What is wanted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Render and resolve a leaf; answered with `Prepared` or `Failed`.
     Prepare(LeafRequest),
@@ -99,7 +100,7 @@ pub enum Request {
 }
 
 /// A leaf to be prepared or performed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeafRequest {
     /// The instance.
     pub path: Arc<str>,
@@ -115,12 +116,15 @@ pub struct LeafRequest {
     pub context: Arc<BTreeMap<String, Arc<Value>>>,
     /// What was wrong with the attempt before, to be told to a model.
     pub feedback: Option<String>,
+    /// What it was told while it worked, in earlier attempts too.
+    pub steers: Vec<Arc<str>>,
     /// Where it works.
     pub tree: TreeUse,
 }
 
 /// Where a leaf works.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TreeUse {
     /// In no tree.
     None,

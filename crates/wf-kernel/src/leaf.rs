@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use wf_ir::limits::INLINE_VALUE_BYTES_MAX;
 use wf_ir::node::{OnTimeout, Permissions, Template, TreeRef};
 use wf_ir::{Digest, EvalError, Expr, Kind, NodeIx, Status, Value};
 
@@ -12,9 +13,11 @@ use crate::apply::usage_of;
 use crate::budget::Fit;
 use crate::effect::{Effect, EffectId, LeafRequest, Phase, Request, TreeUse};
 use crate::record::{Decision, Failure, Outcome, Prepared, Reason, SuspendCause, TimeMs, ValueRef, WaitReason};
-use crate::state::{Answer, Ix, RunState, Stage};
+use crate::state::{Answer, FrameIx, Ix, RunState, Stage};
 use crate::step::Turn;
 
+/// The longest that anybody is left alone who asked for it.
+const PAUSE_MS_MAX: u64 = 3_600_000;
 /// Version of the memo key's own form.
 const MEMO_KEY_VERSION: u32 = 1;
 
@@ -80,11 +83,24 @@ impl Turn<'_> {
         let tree = instance.tree.as_ref();
         match stage {
             Stage::Idle if tree.is_some_and(|tree| tree.held) => self.open(ix, None, None),
+            Stage::Idle | Stage::Backoff if self.state.closing_at(ix).is_some() => {
+                let reason = self.state.closing_at(ix).map(|cause| Reason::Closed { cause });
+                self.end(ix, Status::Cancelled, reason);
+            }
+            // It waited for a tree of the pool; now it asks again.
+            Stage::Idle if !self.state.is_held(ix) => self.order(ix, Phase::Acquire),
             Stage::Harvesting if instance.flight.is_none() && tree.is_some_and(|tree| tree.harvest.is_some()) => {
                 let (status, reason) = self.list_end(ix);
                 self.end(ix, status, reason);
             }
             Stage::Broken(outcome) => {
+                if let Outcome::Throttled { retry_after_ms, .. } = &**outcome
+                    && self.state.closing_at(ix).is_none()
+                {
+                    let until = self.state.now.saturating_add_unsigned((*retry_after_ms).clamp(1, PAUSE_MS_MAX));
+                    let reason = WaitReason::TreePool { until };
+                    return self.decide(Decision::Waiting { path: self.path(ix), reason });
+                }
                 let trouble = Trouble::of(outcome);
                 self.end(ix, Status::Failed, Some(trouble.reason()));
             }
@@ -93,7 +109,7 @@ impl Turn<'_> {
     }
 
     fn prepare(&mut self, ix: Ix) {
-        if self.state.suspended.is_some() {
+        if self.state.is_held(ix) {
             return;
         }
         if let Some(branch) = self.state.tree_branch(ix)
@@ -146,7 +162,7 @@ impl Turn<'_> {
     }
 
     fn start_prepared(&mut self, ix: Ix, prepared: &Arc<Prepared>) {
-        if self.state.suspended.is_some() {
+        if self.state.is_held(ix) {
             return;
         }
         if matches!(self.state.kind(ix), Kind::Approve(_)) {
@@ -197,6 +213,10 @@ impl Turn<'_> {
                 Some(message) if closing.is_none() => {
                     self.fail(ix, Trouble { code: "ensure".to_owned(), message, retryable: true });
                 }
+                None if closing.is_none() && self.too_many_tasks(ix, &success.tasks).is_some() => {
+                    let message = self.too_many_tasks(ix, &success.tasks).unwrap_or_default();
+                    self.fail(ix, Trouble { code: "tasks".to_owned(), message, retryable: true });
+                }
                 Some(message) => {
                     let reason = Reason::Failure { code: "ensure".to_owned(), message };
                     self.end_leaf(ix, Status::Failed, Some(reason));
@@ -206,7 +226,7 @@ impl Turn<'_> {
             },
             (_, Some(cause)) => self.end_leaf(ix, Status::Cancelled, Some(Reason::Closed { cause })),
             (Outcome::Throttled { retry_after_ms, .. }, None) => {
-                let until = self.state.now.saturating_add_unsigned((*retry_after_ms).clamp(1, 3_600_000));
+                let until = self.state.now.saturating_add_unsigned((*retry_after_ms).clamp(1, PAUSE_MS_MAX));
                 let branch = self.state.tree_branch(ix);
                 self.decide(Decision::Waiting { path: self.path(ix), reason: WaitReason::RateLimit { until } });
                 self.wake(branch, true);
@@ -214,7 +234,8 @@ impl Turn<'_> {
             (Outcome::Cancelled { .. }, None) => {
                 let suspended =
                     matches!(self.state.suspended, Some((SuspendCause::PausedNow | SuspendCause::Budget, _)));
-                if suspended {
+                let paused = self.state.paused_around(ix).is_some_and(|(_, now, _)| now);
+                if suspended || paused {
                     let charged = self.charge(ix);
                     self.decide(Decision::Rewound { path: self.path(ix), charged });
                 } else {
@@ -237,7 +258,53 @@ impl Turn<'_> {
         }
     }
 
+    /// Why an agent may not add what it adds to the list that it works on, if so.
+    fn too_many_tasks(&self, ix: Ix, tasks: &[Arc<Value>]) -> Option<String> {
+        if tasks.is_empty() {
+            return None;
+        }
+        let granted = match self.state.kind(ix) {
+            Kind::Agent(agent) => agent.tasks_max as usize,
+            _ => 0,
+        };
+        if tasks.len() > granted {
+            return Some(format!("it adds {} tasks, and may add {granted}", tasks.len()));
+        }
+        let large = tasks.iter().map(|task| task.to_json().len()).find(|size| *size > INLINE_VALUE_BYTES_MAX);
+        if let Some(size) = large {
+            return Some(format!("it adds a task of {size} bytes; at most {INLINE_VALUE_BYTES_MAX} are allowed"));
+        }
+        let (expand, _) = self.state.list_around(ix)?;
+        let Kind::Expand { children_max, .. } = self.state.kind(expand) else { return None };
+        let count = self.state.instance(expand).expansion.as_ref().map_or(0, |it| it.count as usize) + tasks.len();
+        (count > *children_max as usize)
+            .then(|| format!("with its {} tasks the list has {count}, and may have {children_max}", tasks.len()))
+    }
+
+    /// Adds what an agent that succeeded adds to the list that it works on.
+    fn grow(&mut self, ix: Ix) {
+        let tasks = match &self.state.instance(ix).stage {
+            Stage::Performed(_, outcome) => match &**outcome {
+                Outcome::Succeeded(success) => success.tasks.clone(),
+                _ => return,
+            },
+            Stage::Checkpointed(success, _) => success.tasks.clone(),
+            _ => return,
+        };
+        if tasks.is_empty() || self.state.closing_at(ix).is_some() {
+            return;
+        }
+        let Some((expand, _)) = self.state.list_around(ix) else { return };
+        let before = self.state.instance(expand).expansion.as_ref().map_or(0, |it| it.count);
+        let digest = Digest::of_json(&tasks);
+        let count = before + tasks.len() as u32;
+        self.decide(Decision::Grew { path: self.path(expand), by: self.path(ix), count, digest });
+    }
+
     fn end_leaf(&mut self, ix: Ix, status: Status, reason: Option<Reason>) {
+        if status == Status::Succeeded {
+            self.grow(ix);
+        }
         let charged = self.charge(ix);
         self.end_with(ix, status, reason, None, charged);
     }
@@ -450,6 +517,7 @@ impl RunState {
             sample,
             context,
             feedback: instance.feedback.as_deref().map(str::to_owned),
+            steers: instance.steers.clone(),
             tree,
         })
     }
@@ -509,7 +577,11 @@ impl RunState {
         }
         let (owner, index) = path.strip_suffix(']')?.rsplit_once('[')?;
         let owner = self.at_path(owner)?;
-        let frame = self.instance(owner).frames.get(index.parse::<usize>().ok()?)?;
+        let is_it = |frame: &&FrameIx| {
+            let frame = self.frame(**frame);
+            frame.name.as_deref().map_or_else(|| frame.index.to_string() == index, |name| name == index)
+        };
+        let frame = self.instance(owner).frames.iter().find(is_it)?;
         self.frame(*frame).children().last().filter(is_branch)
     }
 

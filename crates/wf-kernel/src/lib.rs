@@ -35,6 +35,7 @@ pub use budget::Ledger;
 pub use effect::{Effect, EffectId, LeafRequest, Phase, Request, TreeUse};
 pub use head::{Head, LeafCounts};
 pub use outstanding::{Outstanding, in_flight, outstanding};
+pub use plan::needed_capabilities;
 pub use record::{Command, Decision, Input, InputBody, Outcome, Record, RunStatus, ValueRef, Verified};
 pub use replay::{Replay, ReplayError};
 pub use state::{Instance, Ix, RunState, Stage};

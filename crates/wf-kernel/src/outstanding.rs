@@ -20,7 +20,7 @@ pub struct Outstanding {
 /// Computes what a run is waiting for. After a crash, the new owner performs, adopts or declares in doubt exactly this.
 /// (The state is borrowed mutably for its look-ups only.)
 pub fn outstanding(state: &mut RunState) -> Outstanding {
-    let flying: Vec<Ix> = state.in_flight.iter().copied().collect();
+    let flying: Vec<Ix> = state.in_flight.difference(&state.stranded).copied().collect();
     let mut result = Outstanding::default();
     for ix in flying {
         if let Some(effect) = state.effect_for(ix) {

@@ -91,6 +91,8 @@ pub enum InputBody {
     Command(Command),
     /// A new owner has taken the run over.
     Adopted(Adopted),
+    /// A worker that had claimed tasks of the run is gone.
+    WorkerLost(WorkerLost),
 }
 
 /// How a run began.
@@ -288,6 +290,10 @@ pub struct Success {
     /// The ref under which unsaved work of an earlier attempt was rescued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rescued: Option<String>,
+    /// What an agent adds to the list of tasks that it works on. It counts once the attempt has succeeded, so that an
+    /// attempt that is made again adds nothing twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Arc<Value>>,
 }
 
 /// Something that did not work.
@@ -379,13 +385,19 @@ pub enum Command {
     },
     /// Order nothing new.
     Pause {
+        /// An instance; none is the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
         /// Also cancel what is in flight, without using an attempt.
         now: bool,
         /// Who asked.
         by: String,
     },
-    /// Go on after a pause or an exhausted budget.
+    /// Go on after a pause, an exhausted budget, or too many deaths of the process.
     Resume {
+        /// An instance that was paused; none is the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
         /// Added to the run's ceilings.
         raise: Budget,
         /// Who asked.
@@ -413,6 +425,15 @@ pub enum Command {
         /// Who sent it.
         by: String,
     },
+    /// Tell an agent something while it works.
+    Steer {
+        /// The agent's instance.
+        path: String,
+        /// What it is told, at its next step.
+        text: String,
+        /// Who says it.
+        by: String,
+    },
     /// Try an instance again: one in doubt, one in its pause before another attempt; none is everything that failed in
     /// a run that has ended.
     Retry {
@@ -431,6 +452,18 @@ pub struct Adopted {
     /// Its epoch.
     pub epoch: u64,
     /// Effects that the old owner had claimed and that have no outcome.
+    pub claimed: Vec<EffectId>,
+    /// Whether the old owner went without letting go: its process died, or lost its lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub died: bool,
+}
+
+/// A worker that had claimed tasks of the run is gone: its lease ran out, or its process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerLost {
+    /// Who.
+    pub worker: String,
+    /// What it had claimed and not reported.
     pub claimed: Vec<EffectId>,
 }
 
@@ -545,6 +578,11 @@ pub enum WaitReason {
         /// Until when.
         until: TimeMs,
     },
+    /// All trees that may exist at once are taken.
+    TreePool {
+        /// When to look again.
+        until: TimeMs,
+    },
     /// Another leaf works in the tree.
     Tree {
         /// That leaf.
@@ -587,6 +625,17 @@ pub enum Decision {
         path: Arc<str>,
         /// Counts from 1 for iterations and judges, from 0 for elements.
         index: u32,
+    },
+    /// The list of an `expand` grows by what an agent in it adds, which is in the agent's outcome.
+    Grew {
+        /// The `expand`.
+        path: Arc<str>,
+        /// The agent.
+        by: Arc<str>,
+        /// How many elements the list has now.
+        count: u32,
+        /// Digest of what was added.
+        digest: Digest,
     },
     /// An effect other than `perform` is ordered.
     Ordered {
@@ -685,11 +734,20 @@ pub enum Decision {
     },
     /// Nothing new is ordered until the run is resumed.
     Suspended {
+        /// The instance below which nothing is ordered; none is the whole run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<Arc<str>>,
         /// Why.
         cause: SuspendCause,
+        /// More about it, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// The run goes on.
     Resumed {
+        /// The instance that goes on; none is the whole run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<Arc<str>>,
         /// Added to its ceilings.
         raise: Budget,
     },
@@ -739,6 +797,8 @@ pub enum SuspendCause {
     PausedNow,
     /// A ceiling of the run was reached.
     Budget,
+    /// The run brought its process down too often.
+    Poisoned,
 }
 
 /// Where a run stands.
@@ -751,6 +811,8 @@ pub enum RunStatus {
     Waiting,
     /// Somebody paused it.
     Paused,
+    /// It brought its process down too often, and waits for somebody to look.
+    Poisoned,
     /// It is being ended.
     Cancelling,
     /// Ended well.
@@ -768,7 +830,7 @@ impl RunStatus {
     pub fn is_ended(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Cancelled | Self::BudgetExceeded => true,
-            Self::Running | Self::Waiting | Self::Paused | Self::Cancelling => false,
+            Self::Running | Self::Waiting | Self::Paused | Self::Poisoned | Self::Cancelling => false,
         }
     }
 
@@ -778,6 +840,7 @@ impl RunStatus {
             Self::Running => "running",
             Self::Waiting => "waiting",
             Self::Paused => "paused",
+            Self::Poisoned => "poisoned",
             Self::Cancelling => "cancelling",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",

@@ -122,7 +122,7 @@ pub fn stored_values(record: &Record) -> Vec<(wf_ir::Digest, u64)> {
                     }
                 }
             }
-            InputBody::TimerFired(_) | InputBody::Command(_) | InputBody::Adopted(_) => {}
+            InputBody::TimerFired(_) | InputBody::Command(_) | InputBody::Adopted(_) | InputBody::WorkerLost(_) => {}
         },
         Record::Decision(Decision::Ended { value: Some(value), .. }) => add(value),
         Record::Decision(_) => {}
@@ -169,7 +169,7 @@ pub fn named_blobs(record: &Record) -> Vec<wf_ir::Digest> {
                 | Outcome::Checkpointed(_)
                 | Outcome::Released { .. } => {}
             },
-            InputBody::TimerFired(_) | InputBody::Command(_) | InputBody::Adopted(_) => {}
+            InputBody::TimerFired(_) | InputBody::Command(_) | InputBody::Adopted(_) | InputBody::WorkerLost(_) => {}
         },
         Record::Decision(Decision::Ended { value: Some(value), .. }) => add(value),
         Record::Decision(Decision::RunEnded { outputs, .. }) => add(outputs),

@@ -64,7 +64,7 @@ impl RunState {
 
     /// What a list of children gives.
     fn composed(&mut self, ix: Ix) -> Result<(Arc<Value>, usize), EvalError> {
-        let frames = self.instance(ix).frames.clone();
+        let frames = self.elements(ix);
         let kind = self.kind(ix).name();
         let (value, size) = match kind {
             "expand" => {
@@ -175,13 +175,28 @@ impl RunState {
 
     /// `{item, index}` of the element that a frame is.
     fn element(&mut self, owner: Ix, frame: FrameIx) -> Result<Arc<Value>, EvalError> {
-        let index = self.frame(frame).index;
-        let list = self.list_of(owner)?;
-        let item = match &*list {
-            Value::List(items) => items.get(index as usize).cloned().unwrap_or(Value::Null),
-            _ => Value::Int(i64::from(index)),
+        // An added element has the number of the one that led to it: its own depends on who was faster.
+        let index = self.frame(frame).place().first().copied().unwrap_or(0);
+        let at = self.frame(frame).index as usize;
+        let instance = self.instance(owner);
+        let listed = instance.expansion.as_ref().map_or(0, |it| it.count as usize) - instance.added.len();
+        let added = at.checked_sub(listed).and_then(|at| instance.added.get(at)).map(|added| added.value.clone());
+        let item = match (added, &*self.list_of(owner)?) {
+            (Some(added), _) => Arc::unwrap_or_clone(added),
+            (None, Value::List(items)) => items.get(at).cloned().unwrap_or(Value::Null),
+            (None, _) => Value::Int(i64::from(index)),
         };
         Ok(Arc::new(Value::map([("item", item), ("index", Value::Int(i64::from(index)))])))
+    }
+
+    /// The frames of a control node; the elements of a list that grew in an order that no timing decides.
+    pub(crate) fn elements(&self, ix: Ix) -> Vec<FrameIx> {
+        let instance = self.instance(ix);
+        let mut frames = instance.frames.clone();
+        if !instance.added.is_empty() {
+            frames.sort_by_cached_key(|frame| self.frame(*frame).place());
+        }
+        frames
     }
 
     /// What an `expand` goes through: a list, or an integer.

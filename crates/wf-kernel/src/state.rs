@@ -140,6 +140,8 @@ pub struct Instance {
     pub bad_frames: u32,
     /// Of an `expand`.
     pub expansion: Option<Expansion>,
+    /// Of an `expand`: the elements that agents in it added, after those of its list.
+    pub added: Vec<Added>,
     /// Of a `cond`.
     pub side: Option<bool>,
     /// Why its subtree was closed.
@@ -154,10 +156,23 @@ pub struct Instance {
     pub memo_key: Option<Digest>,
     /// What was wrong with the attempt before.
     pub feedback: Option<Arc<str>>,
+    /// What it was told while it worked.
+    pub steers: Vec<Arc<str>>,
+    /// How often in a row whoever performed its effect died of it, or at least with it.
+    pub deaths: u32,
     /// When it began.
     pub started_at: Option<TimeMs>,
     /// When it ended.
     pub ended_at: Option<TimeMs>,
+}
+
+/// An element that an agent added to the list it works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// Its name in paths: that of the element whose agent added it, a dot, and a number from 0.
+    pub name: Arc<str>,
+    /// What it is.
+    pub value: Arc<Value>,
 }
 
 /// One pass over a list of children: the root's, an iteration, an element, the two sides of one match.
@@ -167,6 +182,8 @@ pub struct Frame {
     pub owner: Option<Ix>,
     /// Its number.
     pub index: u32,
+    /// Its name in paths, where that is not its number: of elements that were added.
+    pub name: Option<Arc<str>>,
     /// Its first child; the others follow.
     pub first: Ix,
     /// How many children.
@@ -192,6 +209,14 @@ impl Frame {
     /// Whether it ended with a success and no failure.
     pub fn is_ok(&self) -> bool {
         self.is_done() && self.failed.is_none() && self.ok > 0
+    }
+
+    /// Its place among its siblings, whoever was faster: added elements come after the one that led to them.
+    pub fn place(&self) -> Vec<u32> {
+        match &self.name {
+            Some(name) => name.split('.').filter_map(|part| part.parse().ok()).collect(),
+            None => vec![self.index],
+        }
     }
 
     /// Its children.
@@ -258,6 +283,12 @@ pub struct RunState {
     pub(crate) due: BTreeSet<(TimeMs, TimerId)>,
     pub(crate) signals: BTreeMap<String, VecDeque<Arc<Value>>>,
     pub(crate) suspended: Option<(SuspendCause, TimeMs)>,
+    /// Instances that somebody paused: whether what was in flight was to end, and since when.
+    pub(crate) paused: BTreeMap<Ix, (bool, TimeMs)>,
+    /// Effects that were claimed by somebody who is gone, and that nobody has taken up again.
+    pub(crate) stranded: BTreeSet<Ix>,
+    /// How often in a row its owner died before it had taken anything in.
+    pub(crate) deaths: u32,
     pub(crate) closing: Option<CloseCause>,
     pub(crate) end: Option<RunEnd>,
     pub(crate) used: Usage,
@@ -293,6 +324,9 @@ impl RunState {
             due: BTreeSet::new(),
             signals: BTreeMap::new(),
             suspended: None,
+            paused: BTreeMap::new(),
+            stranded: BTreeSet::new(),
+            deaths: 0,
             closing: None,
             end: None,
             used: Usage::default(),
@@ -303,6 +337,11 @@ impl RunState {
             now: 0,
             cache: Cache::default(),
         }
+    }
+
+    /// How soon a leaf should have its turn among others that are ready: higher goes first.
+    pub fn priority(&self, ix: Ix) -> u32 {
+        self.plan.height(self.instance(ix).node)
     }
 
     /// The workflow.
@@ -388,6 +427,7 @@ impl RunState {
         match (self.closing, &self.suspended) {
             (Some(_), _) => RunStatus::Cancelling,
             (None, Some((SuspendCause::Paused | SuspendCause::PausedNow, _))) => RunStatus::Paused,
+            (None, Some((SuspendCause::Poisoned, _))) => RunStatus::Poisoned,
             (None, Some((SuspendCause::Budget, _)) | None) => {
                 let waits = self.in_flight.is_empty() && !self.live.is_empty() && self.waits_for_people();
                 if waits { RunStatus::Waiting } else { RunStatus::Running }
@@ -405,7 +445,43 @@ impl RunState {
         if self.suspended.is_some() || self.end.is_some() {
             return None;
         }
-        self.due.first().map(|(at, id)| (*at, id))
+        let mut due = self.due.iter();
+        let next = match self.paused.is_empty() {
+            true => due.next(),
+            false => due.find(|(_, id)| !self.at_path(&id.subject).is_some_and(|ix| self.is_held(ix))),
+        };
+        next.map(|(at, id)| (*at, id))
+    }
+
+    /// Whether only people can move the run: everything in it waits for them, or somebody paused it. What is in flight
+    /// is not looked at.
+    pub fn only_people_can_move(&self) -> bool {
+        if matches!(self.status(), RunStatus::Paused | RunStatus::Poisoned) {
+            return true;
+        }
+        let waits = |ix: &Ix| matches!(self.instance(*ix).stage, Stage::Gate(_) | Stage::Listening | Stage::Doubt);
+        let mut leaves = self.live.iter().filter(|ix| self.kind(**ix).is_leaf()).peekable();
+        let are_leaves_still = leaves.peek().is_some() || !self.paused.is_empty();
+        are_leaves_still && leaves.all(|ix| waits(ix) || self.is_held(*ix))
+    }
+
+    /// The instances that somebody paused.
+    pub fn paused(&self) -> impl Iterator<Item = &Instance> {
+        self.paused.keys().map(|ix| self.instance(*ix))
+    }
+
+    /// Whether nothing new may be ordered for an instance until somebody resumes it or the run.
+    pub fn is_held(&self, ix: Ix) -> bool {
+        self.suspended.is_some() || self.paused_around(ix).is_some()
+    }
+
+    /// The innermost pause around an instance: what was paused, whether what was in flight was to end, since when.
+    pub(crate) fn paused_around(&self, ix: Ix) -> Option<(Ix, bool, TimeMs)> {
+        if self.paused.is_empty() {
+            return None;
+        }
+        let paused = |at: Ix| self.paused.get(&at).map(|(now, since)| (at, *now, *since));
+        paused(ix).or_else(|| self.ancestors(ix).find_map(paused))
     }
 
     /// Gives the state a value that records name by digest only. The shell does so before every step and fold whose
@@ -442,6 +518,8 @@ impl RunState {
             ("timers", self.timers == other.timers && self.due == other.due),
             ("signals", self.signals == other.signals),
             ("suspended", self.suspended == other.suspended && self.closing == other.closing),
+            ("paused", self.paused == other.paused),
+            ("deaths", self.stranded == other.stranded && self.deaths == other.deaths),
             ("end", self.end == other.end),
             (
                 "used",

@@ -16,6 +16,9 @@ use crate::record::{
 };
 use crate::state::{FrameIx, Ix, RunState, Stage};
 
+/// So often in a row may whoever performs an effect, or owns the run, go down before the run is parked.
+pub const DEATHS_MAX: u32 = 5;
+
 /// What came of one input.
 #[derive(Debug, Default)]
 pub struct Step {
@@ -25,6 +28,8 @@ pub struct Step {
     pub effects: Vec<Effect>,
     /// Effects in flight that are to be ended.
     pub cancels: Vec<EffectId>,
+    /// What agents in flight are to be told.
+    pub steers: Vec<(EffectId, Arc<str>)>,
     /// JSON texts of values too large to be inline; to be stored before the commit.
     pub blobs: Vec<String>,
 }
@@ -80,11 +85,19 @@ impl Turn<'_> {
             }
             Touched::Timer(Some(ix), _) => self.agenda.push_back(Job::Advance(ix)),
             Touched::Adopted(claimed) => {
-                for (ix, phase) in claimed {
-                    self.repeat(ix, phase);
-                }
+                self.take_up(claimed);
                 self.look_at_everything();
             }
+            Touched::Lost(claimed) => {
+                let lost: Vec<Ix> = claimed.iter().map(|(ix, _)| *ix).collect();
+                self.take_up(claimed);
+                for ix in lost {
+                    let branch = self.state.tree_branch(ix);
+                    self.look_again(ix);
+                    self.wake(branch, true);
+                }
+            }
+            Touched::Steered(ix) => self.tell(ix),
             Touched::Command => {
                 if let InputBody::Command(command) = &input.body {
                     self.obey(command);
@@ -96,14 +109,21 @@ impl Turn<'_> {
     fn obey(&mut self, command: &Command) {
         match command {
             Command::Cancel { path, .. } => {
+                // What was left lying would never end.
+                self.repeat_stranded();
                 let ix = path.as_ref().and_then(|path| self.state.at_path(path));
                 self.close(ix, CloseCause::Cancelled);
             }
-            Command::Pause { now, .. } => {
-                self.suspend(if *now { SuspendCause::PausedNow } else { SuspendCause::Paused });
+            Command::Pause { path: None, now, .. } => self.suspend(pause_cause(*now)),
+            Command::Pause { path: Some(path), now, .. } => {
+                if let Some(ix) = self.state.at_path(path) {
+                    self.pause(ix, *now);
+                }
             }
-            Command::Resume { raise, .. } => {
-                self.decide(Decision::Resumed { raise: *raise });
+            Command::Resume { path, raise, .. } => {
+                let path = path.as_deref().map(Arc::from);
+                self.decide(Decision::Resumed { path, raise: *raise });
+                self.repeat_stranded();
                 self.look_at_everything();
             }
             Command::Retry { .. } => {
@@ -112,7 +132,7 @@ impl Turn<'_> {
                 self.look_at_everything();
             }
             // These changed an instance when they were taken in.
-            Command::Decide { .. } | Command::Signal { .. } => {}
+            Command::Decide { .. } | Command::Signal { .. } | Command::Steer { .. } => {}
         }
     }
 
@@ -252,9 +272,61 @@ impl Turn<'_> {
         root.is_none_or(|root| at == root || self.state.ancestors(at).any(|above| above == root))
     }
 
+    /// Takes up again what somebody had claimed who is gone, unless it has brought down too many.
+    fn take_up(&mut self, claimed: Vec<(Ix, Phase)>) {
+        if matches!(self.state.suspended, Some((SuspendCause::Poisoned, _))) {
+            return;
+        }
+        let deadly = claimed.iter().map(|(ix, _)| self.state.instance(*ix)).find(|it| it.deaths >= DEATHS_MAX);
+        let reason = match deadly {
+            Some(it) => Some(format!("whoever performed {} went down {DEATHS_MAX} times in a row", it.path)),
+            None => (self.state.deaths >= DEATHS_MAX)
+                .then(|| format!("its process went down {DEATHS_MAX} times in a row before anything came of it")),
+        };
+        if let Some(reason) = reason {
+            let cause = SuspendCause::Poisoned;
+            return self.decide(Decision::Suspended { path: None, cause, reason: Some(reason) });
+        }
+        for (ix, phase) in claimed {
+            self.repeat(ix, phase);
+        }
+    }
+
+    fn repeat_stranded(&mut self) {
+        let stranded: Vec<Ix> = self.state.stranded.iter().copied().collect();
+        for ix in stranded {
+            if let Some(phase) = self.state.instance(ix).flight {
+                self.repeat(ix, phase);
+            }
+        }
+    }
+
+    /// Hands the last thing that an agent was told to the attempt in flight, if there is one.
+    fn tell(&mut self, ix: Ix) {
+        let instance = self.state.instance(ix);
+        if instance.flight == Some(Phase::Perform)
+            && let Some(text) = instance.steers.last().cloned()
+        {
+            let (subject, generation) = (instance.path.clone(), instance.generation);
+            self.step.steers.push((EffectId { subject, generation, phase: Phase::Perform }, text));
+        }
+    }
+
+    /// Orders nothing new below an instance.
+    fn pause(&mut self, ix: Ix, now: bool) {
+        self.decide(Decision::Suspended { path: Some(self.path(ix)), cause: pause_cause(now), reason: None });
+        if !now {
+            return;
+        }
+        let flying: Vec<Ix> = self.state.in_flight.iter().copied().filter(|at| self.is_inside(*at, Some(ix))).collect();
+        for at in flying {
+            self.cancel_flight(at);
+        }
+    }
+
     /// Orders nothing new; with `PausedNow` and `Budget`, also ends what is in flight.
     fn suspend(&mut self, cause: SuspendCause) {
-        self.decide(Decision::Suspended { cause });
+        self.decide(Decision::Suspended { path: None, cause, reason: None });
         if cause == SuspendCause::Paused {
             return;
         }
@@ -333,7 +405,7 @@ impl Turn<'_> {
         if let Some(cause) = self.state.closing_at(ix) {
             return self.end(ix, Status::Skipped, Some(Reason::Closed { cause }));
         }
-        if self.state.suspended.is_some() || !self.is_its_turn(ix) {
+        if self.state.is_held(ix) || !self.is_its_turn(ix) {
             return;
         }
         if let Some(path) = self.stopped_by(ix) {
@@ -664,7 +736,7 @@ impl Turn<'_> {
                 if status != Status::Failed {
                     return self.end(ix, status, reason);
                 }
-                if self.state.suspended.is_none() {
+                if !self.state.is_held(ix) {
                     self.decide(Decision::FrameOpened { path: self.path(ix), index: iteration + 1 });
                 }
             }
@@ -688,6 +760,10 @@ impl Turn<'_> {
         let (status, reason) = self.unless_closed(ix, end);
         self.end(ix, status, reason);
     }
+}
+
+fn pause_cause(now: bool) -> SuspendCause {
+    if now { SuspendCause::PausedNow } else { SuspendCause::Paused }
 }
 
 enum Needs {

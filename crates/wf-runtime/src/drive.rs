@@ -6,19 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
-use wf_effects::{CancelToken, Ctx};
+use wf_effects::{BoxFuture, CancelToken, Ctx, Grant, Steering};
 use wf_ir::Digest;
 use wf_ir::limits::LOG_RECORDS_MAX;
 use wf_kernel::record::{EffectOutcome, Failure};
 use wf_kernel::{
-    Command, Effect, EffectId, Input, InputBody, Outcome, Record, RunState, RunStatus, Stage, Step, Usage, step,
+    Command, Effect, EffectId, Input, InputBody, Outcome, Phase, Record, RunState, RunStatus, Step, Usage, step,
 };
-use wf_store::{Batch, Epoch, Head, Mark, NewRecord, RecordKind, Store};
+use wf_store::{
+    Batch, Capabilities, Claim, Epoch, Head, Mark, NewRecord, RecordKind, RunId, Store, TaskFilter, TaskSignal,
+    TaskStatus,
+};
 
+use crate::board::{Board, change_of};
 use crate::error::RunError;
 use crate::journal::values_of;
 use crate::owned::{LEASE_TTL_MS, Owned};
-use crate::tasks::change_of;
+use crate::worker::TASK_TTL_MS;
 
 /// Most inputs that go into one commit. More wait for the next; nothing is dropped.
 const BATCH_INPUTS_MAX: usize = 512;
@@ -26,6 +30,10 @@ const BATCH_INPUTS_MAX: usize = 512;
 const INBOX_PAGE: usize = 256;
 /// How often the lease is prolonged.
 const RENEW_EVERY: Duration = Duration::from_millis(LEASE_TTL_MS as u64 / 3);
+/// How often the owner looks whether workers that claimed its tasks are still there.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Most claimed tasks of a run that are looked at; there are no more than workers have slots.
+pub(crate) const CLAIMED_MAX: usize = 100_000;
 /// How long a stop waits for effects to end before it leaves them to the next owner.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -73,8 +81,7 @@ pub(crate) async fn take_in(
     store: &Store,
     state: &mut RunState,
     inputs: Vec<Input>,
-    owner: &str,
-    epoch: Epoch,
+    board: &mut Board,
 ) -> Result<Taken, RunError> {
     let mut all = Step::default();
     let mut records = Vec::with_capacity(inputs.len() * 3);
@@ -91,14 +98,24 @@ pub(crate) async fn take_in(
         let one = guarded(|| step(state, input))?;
         records.push(NewRecord { kind: RecordKind::Input, at_ms, payload: record.payload() });
         for decision in one.decisions {
-            tasks.extend(change_of(&decision, state, owner, epoch, at_ms));
+            tasks.extend(change_of(&decision, state, at_ms));
             records.push(NewRecord { kind: RecordKind::Decision, at_ms, payload: decision.payload() });
         }
         for text in one.blobs {
             store.blobs.put(Arc::from(text.into_bytes())).await?;
         }
+        for effect in &one.effects {
+            tasks.extend(board.place(effect, state, at_ms)?);
+        }
+        for effect in &one.cancels {
+            tasks.extend(board.signal(effect, TaskSignal::Cancel));
+        }
+        for (effect, text) in &one.steers {
+            tasks.extend(board.signal(effect, TaskSignal::Text(text.to_string())));
+        }
         all.effects.extend(one.effects);
         all.cancels.extend(one.cancels);
+        all.steers.extend(one.steers);
     }
     let head = head_of(state, updated_ms)?;
     Ok(Taken { batch: Batch { records, head, tasks, inbox_taken: None }, step: all })
@@ -124,12 +141,12 @@ fn head_of(state: &RunState, updated_ms: i64) -> Result<Head, RunError> {
 struct Flights {
     set: JoinSet<Outcome>,
     ids: HashMap<Id, EffectId>,
-    cancels: HashMap<EffectId, CancelToken>,
+    flying: HashMap<EffectId, (CancelToken, Steering)>,
 }
 
 impl Flights {
     fn launch(&mut self, owned: &Owned, effect: Effect, seed: u64) {
-        let cancel = CancelToken::default();
+        let (cancel, steering) = (CancelToken::default(), Steering::default());
         let ctx = Ctx {
             run_id: Arc::from(owned.run.as_str()),
             workflow: owned.workflow.clone(),
@@ -137,17 +154,25 @@ impl Flights {
             blobs: owned.runtime.store.blobs.clone(),
             traces: owned.runtime.store.traces.clone(),
             cancel: cancel.clone(),
+            steering: steering.clone(),
+            grant: owners_grant(&owned.runtime.store, &owned.run, owned.epoch),
         };
         let id = effect.id.clone();
         let effects = owned.runtime.effects.clone();
         let handle = self.set.spawn(async move { effects.perform(effect, ctx).await });
         self.ids.insert(handle.id(), id.clone());
-        self.cancels.insert(id, cancel);
+        self.flying.insert(id, (cancel, steering));
     }
 
     fn cancel(&self, effect: &EffectId) {
-        if let Some(cancel) = self.cancels.get(effect) {
+        if let Some((cancel, _)) = self.flying.get(effect) {
             cancel.cancel();
+        }
+    }
+
+    fn steer(&self, effect: &EffectId, text: Arc<str>) {
+        if let Some((_, steering)) = self.flying.get(effect) {
+            steering.tell(text);
         }
     }
 
@@ -157,13 +182,22 @@ impl Flights {
             Err(error) => (error.id(), failed_engine(&error)),
         };
         let effect = self.ids.remove(&id)?;
-        self.cancels.remove(&effect);
+        self.flying.remove(&effect);
         Some(EffectOutcome { effect, outcome })
     }
 }
 
+/// The right of a run's owner: it is held while nobody else has taken the run over.
+fn owners_grant(store: &Store, run: &RunId, epoch: Epoch) -> Grant {
+    let (leases, run) = (store.leases.clone(), run.clone());
+    Grant::new(move || -> BoxFuture<'static, bool> {
+        let (leases, run) = (leases.clone(), run.clone());
+        Box::pin(async move { leases.lease(&run).await.is_ok_and(|lease| lease.epoch == epoch) })
+    })
+}
+
 /// A panic in an effect is our defect; for the run it is a failure like another.
-fn failed_engine(error: &JoinError) -> Outcome {
+pub(crate) fn failed_engine(error: &JoinError) -> Outcome {
     Outcome::Failed(Box::new(Failure {
         code: "engine".to_owned(),
         message: format!("the engine failed while it performed this: {error}"),
@@ -180,6 +214,7 @@ enum Woken {
     Landed(Result<(Id, Outcome), JoinError>),
     Timer,
     Inbox,
+    Look,
     Renew,
     Stop,
 }
@@ -192,7 +227,7 @@ impl Owned {
     pub async fn drive(mut self, options: DriveOptions) -> Result<Finished, RunError> {
         let mut flights = Flights::default();
         let result = self.advance(&options, &mut flights).await;
-        for cancel in flights.cancels.values() {
+        for (cancel, _) in flights.flying.values() {
             cancel.cancel();
         }
         while flights.set.join_next().await.is_some() {}
@@ -205,30 +240,37 @@ impl Owned {
     async fn advance(&mut self, options: &DriveOptions, flights: &mut Flights) -> Result<Drive, RunError> {
         let mut inbox = self.runtime.store.watch.run(&self.run);
         let mut renew = tokio::time::interval(RENEW_EVERY);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping = false;
         self.dispatch(flights);
         let pending = std::mem::take(&mut self.pending);
         self.commit(pending, None, flights).await?;
         self.take_messages(flights).await?;
         loop {
-            if flights.set.is_empty() {
+            self.tend_board(flights).await?;
+            if flights.set.is_empty() && self.board.is_clear() {
                 if self.state.end().is_some() {
                     return Ok(Drive::Ended);
                 }
                 if stopping {
                     return Ok(Drive::Stopped);
                 }
-                if options.park_on_people && self.only_people_can_move() {
+                // A parked run is left by whoever drives it: what brought that down may be in the log itself.
+                let is_parked = self.state.status() == RunStatus::Poisoned;
+                if is_parked || options.park_on_people && self.state.only_people_can_move() {
                     return Ok(Drive::People);
                 }
             }
             if self.seq.0 >= LOG_RECORDS_MAX {
                 return Err(RunError::LogFull { records: self.seq.0 });
             }
-            match self.wait(flights, &mut inbox, &mut renew, options, stopping).await {
+            let ticks = Ticks { renew: &mut renew, look: &mut look };
+            match self.wait(flights, &mut inbox, ticks, options, stopping).await {
                 Woken::Landed(joined) => self.take_outcomes(flights, joined).await?,
                 Woken::Timer => self.take_timers(flights).await?,
                 Woken::Inbox => self.take_messages(flights).await?,
+                Woken::Look => self.look_for_lost(flights).await?,
                 Woken::Renew => {
                     let now = self.runtime.clock.now_ms();
                     self.runtime.store.leases.renew_lease(&self.run, self.epoch, now, LEASE_TTL_MS).await?;
@@ -246,7 +288,7 @@ impl Owned {
         &self,
         flights: &mut Flights,
         inbox: &mut tokio::sync::watch::Receiver<Mark>,
-        renew: &mut tokio::time::Interval,
+        ticks: Ticks<'_>,
         options: &DriveOptions,
         stopping: bool,
     ) -> Woken {
@@ -266,12 +308,15 @@ impl Owned {
                 true => self.runtime.clock.sleep(STOP_GRACE).await,
             }
         };
+        let has_tasks_elsewhere = !self.board.is_clear();
         tokio::select! {
+            biased;
+            _ = ticks.renew.tick() => Woken::Renew,
+            () = stop => Woken::Stop,
+            Ok(()) = inbox.changed() => Woken::Inbox,
             Some(joined) = flights.set.join_next_with_id() => Woken::Landed(joined),
             () = timer => Woken::Timer,
-            Ok(()) = inbox.changed() => Woken::Inbox,
-            _ = renew.tick() => Woken::Renew,
-            () = stop => Woken::Stop,
+            _ = ticks.look.tick(), if has_tasks_elsewhere => Woken::Look,
         }
     }
 
@@ -287,8 +332,73 @@ impl Owned {
             let Some(joined) = flights.set.try_join_next_with_id() else { break };
             outcomes.extend(flights.landed(joined));
         }
+        outcomes.iter().filter(|it| it.effect.phase == Phase::Perform).for_each(|_| self.board.end_here());
+        self.commit_outcomes(outcomes, flights).await
+    }
+
+    async fn commit_outcomes(&mut self, outcomes: Vec<EffectOutcome>, flights: &mut Flights) -> Result<(), RunError> {
         let at = self.runtime.clock.now_ms();
         let inputs = outcomes.into_iter().map(|outcome| Input { at, body: InputBody::Outcome(outcome) }).collect();
+        self.commit(inputs, None, flights).await
+    }
+
+    /// Claims what is on the board and not claimed: what is to end, which then ended before anybody began it, and what
+    /// this process has room for.
+    async fn tend_board(&mut self, flights: &mut Flights) -> Result<(), RunError> {
+        let withdrawn = std::mem::take(&mut self.board.withdrawn);
+        if !withdrawn.is_empty() {
+            let only = self.board.names_of(&withdrawn);
+            let claimed = self.claim(Some(only), withdrawn.len()).await?;
+            let usage = Usage::default();
+            let ended = claimed
+                .into_iter()
+                .map(|effect| EffectOutcome { effect: effect.id, outcome: Outcome::Cancelled { usage } });
+            self.commit_outcomes(ended.collect(), flights).await?;
+        }
+        while self.board.may_claim && self.board.free() > 0 && !self.board.is_clear() {
+            let free = self.board.free();
+            let claimed = self.claim(None, free).await?;
+            // Others have claimed the rest; more comes with the next attempt that begins or is lost.
+            self.board.may_claim = claimed.len() == free;
+            let seed = self.state.started().map_or(0, |started| started.seed);
+            for effect in claimed {
+                self.board.begin_here();
+                flights.launch(self, effect, seed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims tasks of this run for this process.
+    async fn claim(&mut self, only: Option<Vec<(String, u32)>>, limit: usize) -> Result<Vec<Effect>, RunError> {
+        let claim = Claim {
+            worker: self.runtime.owner.clone(),
+            can: Capabilities::All,
+            run: Some(self.run.clone()),
+            only,
+            limit,
+            now_ms: self.runtime.clock.now_ms(),
+            ttl_ms: TASK_TTL_MS,
+        };
+        let claimed = self.runtime.store.tasks.claim(claim).await?;
+        let effects = claimed.into_iter().filter_map(|it| {
+            let subject = it.task.instance.as_str().into();
+            self.board.take(&EffectId { subject, generation: it.generation, phase: Phase::Perform })
+        });
+        Ok(effects.collect())
+    }
+
+    /// Looks whether workers that claimed tasks of this run are gone; what they had is taken up again.
+    async fn look_for_lost(&mut self, flights: &mut Flights) -> Result<(), RunError> {
+        let filter = TaskFilter { status: Some(TaskStatus::Claimed), after: None, limit: CLAIMED_MAX };
+        let rows = self.runtime.store.tasks.tasks(&self.run, filter).await?;
+        let now = self.runtime.clock.now_ms();
+        let presence = self.runtime.presence.clone();
+        let lost = self.board.lost(&rows, |row, worker| {
+            row.lease_until_ms.is_some_and(|until| until < now)
+                || presence.as_ref().is_some_and(|presence| presence.is_gone(worker))
+        });
+        let inputs = lost.into_iter().map(|lost| Input { at: now, body: InputBody::WorkerLost(lost) }).collect();
         self.commit(inputs, None, flights).await
     }
 
@@ -308,9 +418,15 @@ impl Owned {
             let messages = self.runtime.store.inbox.inbox(&self.run, self.inbox_cursor, INBOX_PAGE).await?;
             let Some(last) = messages.last().map(|message| message.id) else { return Ok(()) };
             let at = self.runtime.clock.now_ms();
-            // A message that is no command is taken and ignored: whoever wrote it did not go through `post`.
-            let commands = messages.iter().filter_map(|it| serde_json::from_str::<Command>(&it.message).ok());
-            let inputs = commands.map(|command| Input { at, body: InputBody::Command(command) }).collect();
+            // Anything else is taken and ignored: whoever wrote it did not go through `post`.
+            let bodies = messages.iter().filter_map(|it| serde_json::from_str::<InputBody>(&it.message).ok());
+            let is_message = |body: &InputBody| matches!(body, InputBody::Command(_) | InputBody::Outcome(_));
+            let inputs: Vec<Input> = bodies.filter(is_message).map(|body| Input { at, body }).collect();
+            for input in &inputs {
+                if let InputBody::Outcome(it) = &input.body {
+                    self.board.take(&it.effect);
+                }
+            }
             self.commit(inputs, Some(last), flights).await?;
             self.inbox_cursor = last;
         }
@@ -318,7 +434,7 @@ impl Owned {
 
     /// The process is asked to stop: the run is paused, and goes on with the next `resume`.
     async fn interrupt(&mut self, flights: &mut Flights) -> Result<(), RunError> {
-        let command = Command::Pause { now: true, by: "interrupt".to_owned() };
+        let command = Command::Pause { path: None, now: true, by: "interrupt".to_owned() };
         let input = Input { at: self.runtime.clock.now_ms(), body: InputBody::Command(command) };
         self.commit(vec![input], None, flights).await
     }
@@ -334,7 +450,7 @@ impl Owned {
             return Ok(());
         }
         let store = self.runtime.store.clone();
-        let mut taken = take_in(&store, &mut self.state, inputs, &self.runtime.owner, self.epoch).await?;
+        let mut taken = take_in(&store, &mut self.state, inputs, &mut self.board).await?;
         taken.batch.inbox_taken = inbox_taken;
         let appended = store.log.append(&self.run, self.seq, self.epoch, taken.batch).await?;
         self.seq = appended.seq;
@@ -348,18 +464,21 @@ impl Owned {
         let step = std::mem::take(&mut self.step);
         let seed = self.state.started().map_or(0, |started| started.seed);
         for effect in step.effects {
-            flights.launch(self, effect, seed);
+            if !self.board.is_elsewhere(&effect.id) {
+                flights.launch(self, effect, seed);
+            }
         }
         for effect in &step.cancels {
             flights.cancel(effect);
         }
+        for (effect, text) in step.steers {
+            flights.steer(&effect, text);
+        }
     }
+}
 
-    fn only_people_can_move(&self) -> bool {
-        let waits = |stage: &Stage| matches!(stage, Stage::Gate(_) | Stage::Listening | Stage::Doubt);
-        let mut leaves =
-            self.state.live().filter(|instance| self.workflow.node(instance.node).kind.is_leaf()).peekable();
-        let paused = self.state.status() == RunStatus::Paused;
-        paused || (leaves.peek().is_some() && leaves.all(|instance| waits(&instance.stage)))
-    }
+/// What the loop does every so often.
+struct Ticks<'a> {
+    renew: &'a mut tokio::time::Interval,
+    look: &'a mut tokio::time::Interval,
 }

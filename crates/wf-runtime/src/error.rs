@@ -1,6 +1,9 @@
 //! Why the runtime could not do its part. A node's failure is none of these: it is in the log.
 
-use wf_store::{AppendError, BlobError, CreateError, LeaseError, PostError, ReadError, RenewError, RunId};
+use wf_store::{
+    AppendError, BlobError, ClaimError, CompleteError, CreateError, LeaseError, PostError, ReadError, RenewError,
+    RunId, TaskError,
+};
 
 /// What went wrong, by what the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +121,40 @@ impl From<BlobError> for RunError {
         match &error {
             BlobError::Unavailable(why) => Self::Unavailable(why.to_string()),
             _ => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl From<ClaimError> for RunError {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Missing { run } => Self::Missing { run },
+            ClaimError::Refused { detail } => Self::Parked(detail),
+            ClaimError::Unavailable(why) => Self::Unavailable(why.to_string()),
+            ClaimError::Damaged { detail } => Self::Damaged(detail),
+        }
+    }
+}
+
+impl From<TaskError> for RunError {
+    fn from(error: TaskError) -> Self {
+        match error {
+            TaskError::Refused { detail } => Self::Parked(detail),
+            TaskError::Unavailable(why) => Self::Unavailable(why.to_string()),
+            TaskError::Damaged { detail } => Self::Damaged(detail),
+        }
+    }
+}
+
+impl From<CompleteError> for RunError {
+    fn from(error: CompleteError) -> Self {
+        match error {
+            CompleteError::Missing { run } => Self::Missing { run },
+            CompleteError::Fenced { .. } => Self::Fenced,
+            full @ CompleteError::Full => Self::Unavailable(full.to_string()),
+            CompleteError::Refused { detail } => Self::Parked(detail),
+            CompleteError::Unavailable(why) => Self::Unavailable(why.to_string()),
+            CompleteError::Damaged { detail } => Self::Damaged(detail),
         }
     }
 }

@@ -148,6 +148,7 @@ pub async fn replay(store: &Store, run: &RunId) -> Result<Replayed, RunError> {
 /// # Errors
 /// When the run does not exist, its inbox is full, or the store is unavailable.
 pub async fn post(store: &Store, run: &RunId, command: &Command, at_ms: i64) -> Result<u64, RunError> {
-    let message = serde_json::to_string(command).map_err(|error| RunError::Parked(error.to_string()))?;
+    let message = serde_json::to_string(&InputBody::Command(command.clone()))
+        .map_err(|error| RunError::Parked(error.to_string()))?;
     Ok(store.inbox.post(run, message, at_ms).await?)
 }

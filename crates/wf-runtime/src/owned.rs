@@ -1,14 +1,16 @@
 //! Owning a run: making one, or adopting one whose owner is gone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use wf_effects::{Clock, Effects};
 use wf_ir::{Digest, Workflow};
 use wf_kernel::record::{Adopted, RunStarted};
-use wf_kernel::{Input, InputBody, RunState, Step, in_flight};
-use wf_store::{Epoch, FirstOwner, Lease, Presence, RunId, Seq, Store};
+use wf_kernel::{Effect, EffectId, Input, InputBody, RunState, Step, in_flight, outstanding};
+use wf_store::{Epoch, FirstOwner, Lease, Presence, RunId, Seq, Store, TaskFilter, TaskStatus};
 
-use crate::drive::take_in;
+use crate::board::{Board, effect_of};
+use crate::drive::{CLAIMED_MAX, take_in};
 use crate::error::RunError;
 use crate::journal::load;
 
@@ -27,6 +29,8 @@ pub struct Runtime {
     pub clock: Arc<dyn Clock>,
     /// The name of this process as an owner; no other process has it.
     pub owner: String,
+    /// How many attempts of leaves this process performs at once; the others are left to workers.
+    pub slots: usize,
     /// How owners on this machine are known to be alive; without it, only leases are looked at.
     pub presence: Option<Presence>,
 }
@@ -49,6 +53,8 @@ pub struct Owned {
     pub(crate) seq: Seq,
     pub(crate) log_digest: Digest,
     pub(crate) inbox_cursor: u64,
+    /// What is performed here, and what elsewhere.
+    pub(crate) board: Board,
     /// What the records so far order and nobody performs yet.
     pub(crate) step: Step,
     /// The next inputs, before any from outside.
@@ -67,7 +73,8 @@ impl Runtime {
         let labels = serde_json::to_string(&new.started.labels).map_err(|error| RunError::Parked(error.to_string()))?;
         let mut state = RunState::new(new.workflow.clone());
         let input = Input { at, body: InputBody::RunStarted(Box::new(new.started)) };
-        let taken = take_in(&self.store, &mut state, vec![input], &self.owner, Epoch(1)).await?;
+        let mut board = Board::new(self.owner.clone(), self.slots);
+        let taken = take_in(&self.store, &mut state, vec![input], &mut board).await?;
         let created = self
             .store
             .log
@@ -90,6 +97,7 @@ impl Runtime {
             seq: created.appended.seq,
             log_digest: created.appended.hash,
             inbox_cursor: 0,
+            board,
             step: taken.step,
             pending: Vec::new(),
         })
@@ -100,8 +108,8 @@ impl Runtime {
     /// # Errors
     /// [`RunError::Held`] while another owner lives; or when the log cannot be read.
     pub async fn adopt(&self, run: &RunId) -> Result<Owned, RunError> {
-        let epoch = self.take_lease(run).await?;
-        let loaded = match load(&self.store, run).await {
+        let (epoch, died) = self.take_lease(run).await?;
+        let mut loaded = match load(&self.store, run).await {
             Ok(loaded) => loaded,
             Err(error) => {
                 // Whoever comes next finds the same; the lease must not keep them waiting.
@@ -110,7 +118,9 @@ impl Runtime {
             }
         };
         let row = self.store.runs.head(run).await?;
-        let adopted = Adopted { owner: self.owner.clone(), epoch: epoch.0, claimed: in_flight(&loaded.state) };
+        let board = self.board_of(run, &mut loaded.state).await?;
+        let claimed = in_flight(&loaded.state).into_iter().filter(|effect| !board.is_elsewhere(effect)).collect();
+        let adopted = Adopted { owner: self.owner.clone(), epoch: epoch.0, claimed, died };
         let input = Input { at: self.clock.now_ms(), body: InputBody::Adopted(adopted) };
         Ok(Owned {
             runtime: self.clone(),
@@ -121,21 +131,50 @@ impl Runtime {
             seq: Seq(loaded.records),
             log_digest: loaded.log_digest,
             inbox_cursor: row.inbox_cursor,
+            board,
             step: Step::default(),
             pending: vec![input],
         })
     }
 
-    async fn take_lease(&self, run: &RunId) -> Result<Epoch, RunError> {
+    /// What of a run's work is on the board: what nobody has claimed, what living workers perform, and what was
+    /// reported and waits in the inbox. Everything else in flight went with the old owner or with a worker.
+    async fn board_of(&self, run: &RunId, state: &mut RunState) -> Result<Board, RunError> {
+        let mut board = Board::new(self.owner.clone(), self.slots);
+        let waiting = outstanding(state).effects;
+        let mut performed: HashMap<EffectId, Effect> = waiting.into_iter().map(|it| (it.id.clone(), it)).collect();
+        let now = self.clock.now_ms();
+        for status in [TaskStatus::Pending, TaskStatus::Claimed] {
+            let filter = TaskFilter { status: Some(status), after: None, limit: CLAIMED_MAX };
+            for row in self.store.tasks.tasks(run, filter).await? {
+                let is_alive = |worker: &String| {
+                    row.lease_until_ms.is_some_and(|until| until >= now)
+                        && !self.presence.as_ref().is_some_and(|presence| presence.is_gone(worker))
+                };
+                let is_elsewhere =
+                    status == TaskStatus::Pending || row.reported || row.task.worker.as_ref().is_some_and(is_alive);
+                if is_elsewhere && let Some(effect) = performed.remove(&effect_of(&row)) {
+                    board.may_claim |= status == TaskStatus::Pending;
+                    board.put(effect, row.task.attempt);
+                }
+            }
+        }
+        Ok(board)
+    }
+
+    /// Takes the lease, and says whether somebody had it who did not let go.
+    async fn take_lease(&self, run: &RunId) -> Result<(Epoch, bool), RunError> {
         let leases = &self.store.leases;
         let lease = leases.lease(run).await?;
+        let died = lease.owner.is_some();
         if let Lease { owner: Some(owner), epoch, .. } = &lease
             && self.presence.as_ref().is_some_and(|presence| presence.is_gone(owner))
         {
             // Someone else may have noticed too; then the epoch has moved and this is refused.
             let _ = leases.release_lease(run, *epoch).await;
         }
-        Ok(leases.acquire_lease(run, &self.owner, self.clock.now_ms(), LEASE_TTL_MS).await?)
+        let epoch = leases.acquire_lease(run, &self.owner, self.clock.now_ms(), LEASE_TTL_MS).await?;
+        Ok((epoch, died))
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use wf_effects::process::spawn_apart;
 use wf_store::RunId;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Terms};
 use crate::error::Error;
 use crate::project::make_private_dir;
 use crate::source::child_program;
@@ -21,7 +21,7 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// When it could not be started; the run is as it was.
-pub fn detach(engine: &Engine, run: &RunId, is_paced: bool) -> Result<(u32, std::path::PathBuf), Error> {
+pub fn detach(engine: &Engine, run: &RunId, terms: Terms) -> Result<(u32, std::path::PathBuf), Error> {
     let dir = engine.project.logs_dir();
     make_private_dir(&dir)?;
     let path = dir.join(format!("{run}.log"));
@@ -35,7 +35,8 @@ pub fn detach(engine: &Engine, run: &RunId, is_paced: bool) -> Result<(u32, std:
         .open(&path)
         .map_err(Error::io("open", &path))?;
     let mut args = vec![DRIVE_CHILD.to_owned(), run.to_string()];
-    if is_paced {
+    args.extend(["--slots".to_owned(), terms.slots.to_string()]);
+    if terms.is_paced {
         args.push("--pace".to_owned());
     }
     let environment = &engine.environment;

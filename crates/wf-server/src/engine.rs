@@ -41,6 +41,25 @@ pub struct Owner {
     _present: Present,
 }
 
+impl Owner {
+    /// The name of this process among owners and workers.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// How many leaves a process performs at once unless it is told: as many as a workflow usually has side by side.
+pub const SLOTS: usize = 64;
+
+/// The terms on which a run goes on in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether the mock takes its time.
+    pub is_paced: bool,
+    /// How many leaves this process performs at once; the others are left to workers.
+    pub slots: usize,
+}
+
 /// Who sees to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeper {
@@ -88,13 +107,14 @@ impl Engine {
         Ok(Owner { name, presence, _present: present })
     }
 
-    /// What advances runs in the name of `owner`.
-    pub fn runtime(&self, owner: &Owner, effects: LocalEffects) -> Runtime {
+    /// What advances runs in the name of `owner`, with room for so many leaves at once.
+    pub fn runtime(&self, owner: &Owner, effects: LocalEffects, slots: usize) -> Runtime {
         Runtime {
             store: self.store.clone(),
             effects: Arc::new(effects),
             clock: Arc::new(RealClock),
             owner: owner.name.clone(),
+            slots,
             presence: Some(owner.presence.clone()),
         }
     }
@@ -117,7 +137,8 @@ impl Engine {
         let row = self.store.runs.head(run).await?;
         let Some(owner) = row.lease.owner else {
             // One that was put to rest waits for people, and nobody has said anything since.
-            let rests = [RunStatus::Waiting.as_str(), RunStatus::Paused.as_str()].contains(&row.head.status.as_str());
+            let rests = [RunStatus::Waiting, RunStatus::Paused, RunStatus::Poisoned].map(RunStatus::as_str);
+            let rests = rests.contains(&row.head.status.as_str());
             let is_silent = self.store.inbox.inbox(run, row.inbox_cursor, 1).await?.is_empty();
             return Ok(if rests && is_silent { Keeper::Nobody } else { Keeper::Changing });
         };

@@ -20,6 +20,7 @@ mod environment;
 pub mod error;
 mod files;
 mod fixture;
+pub mod fleet;
 pub mod follow;
 mod id;
 mod inputs;
@@ -32,7 +33,7 @@ pub mod transfer;
 pub mod trust;
 
 pub use detach::{DRIVE_CHILD, detach};
-pub use engine::{Engine, Keeper, Owner};
+pub use engine::{Engine, Keeper, Owner, SLOTS, Terms};
 pub use environment::Environment;
 pub use error::{Class, Error};
 pub use project::Project;

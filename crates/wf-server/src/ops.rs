@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wf_kernel::record::Adopted;
-use wf_kernel::{Command, Decision, Head, Input, InputBody, Record, RunState, in_flight, step};
-use wf_runtime::{Owned, load, post};
+use wf_kernel::{Command, Decision, Head, Input, InputBody, Record, RunState, RunStatus, in_flight, step};
+use wf_runtime::{DriveOptions, Owned, load, post};
 use wf_store::{RunFilter, RunId, RunRow, Seq};
 use wf_view::{RunList, RunListItem};
 
-use crate::engine::{Engine, Owner};
+use crate::engine::{Engine, Keeper, Owner, Terms};
 use crate::error::Error;
 use crate::follow::Follower;
 
@@ -23,6 +23,8 @@ const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(10);
 const INBOX_PAGE: usize = 10_000;
 /// How long a lease that is being given back is waited for.
 const HANDOVER_WAIT: Duration = Duration::from_secs(20);
+/// How long runs that are cancelled together are waited for.
+const CANCEL_WAIT: Duration = Duration::from_secs(10);
 /// Between two tries to take a lease.
 const HANDOVER_TRY: Duration = Duration::from_millis(50);
 
@@ -120,7 +122,7 @@ pub async fn acknowledged(engine: &Engine, run: &RunId, ticket: &Ticket) -> Resu
 async fn find_answer(engine: &Engine, run: &RunId, ticket: &Ticket) -> Result<(), Error> {
     let messages = engine.store.inbox.inbox(run, ticket.cursor, INBOX_PAGE).await?;
     let up_to = messages.iter().take_while(|message| message.id <= ticket.id);
-    let mut expected = up_to.filter_map(|message| serde_json::from_str::<Command>(&message.message).ok()).peekable();
+    let mut expected = up_to.filter_map(|message| command_in(&message.message)).peekable();
     let mut is_taken = false;
     let mut follower = Follower::new(&engine.store, run, ticket.after);
     loop {
@@ -149,6 +151,14 @@ async fn find_answer(engine: &Engine, run: &RunId, ticket: &Ticket) -> Result<()
     }
 }
 
+/// The command that an inbox message carries; workers report there too.
+fn command_in(message: &str) -> Option<Command> {
+    match serde_json::from_str(message) {
+        Ok(InputBody::Command(command)) => Some(command),
+        _ => None,
+    }
+}
+
 /// What a run that nobody owns would say to a command. Nothing is written.
 ///
 /// # Errors
@@ -157,7 +167,7 @@ pub async fn would_accept(engine: &Engine, run: &RunId, command: &Command) -> Re
     let mut state = load(&engine.store, run).await?.state;
     let at = engine.now_ms();
     let claimed = in_flight(&state);
-    take(&mut state, at, InputBody::Adopted(Adopted { owner: String::new(), epoch: u64::MAX, claimed }));
+    take(&mut state, at, InputBody::Adopted(Adopted { owner: String::new(), epoch: u64::MAX, claimed, died: false }));
     for decision in take(&mut state, at, InputBody::Command(command.clone())) {
         if let Decision::Refused { code, message } = decision {
             return Err(Error::Refused { reason: code, message });
@@ -174,21 +184,21 @@ fn take(state: &mut RunState, at: i64, body: InputBody) -> Vec<Decision> {
 ///
 /// # Errors
 /// [`Error::Held`] while another owner lives; when its checkout is gone or not trusted.
-pub async fn adopt(engine: &Engine, owner: &Owner, run: &RunId, is_paced: bool) -> Result<Owned, Error> {
+pub async fn adopt(engine: &Engine, owner: &Owner, run: &RunId, terms: Terms) -> Result<Owned, Error> {
     let workflow = wf_runtime::workflow_of(&engine.store, run).await?;
     let started = started_of(engine, run).await?;
-    let effects = engine.effects(&workflow, &started, is_paced).await?;
-    Ok(engine.runtime(owner, effects).adopt(run).await?)
+    let effects = engine.effects(&workflow, &started, terms.is_paced).await?;
+    Ok(engine.runtime(owner, effects, terms.slots).adopt(run).await?)
 }
 
 /// As [`adopt`], but waits a while for an owner that is about to let go.
 ///
 /// # Errors
 /// As [`adopt`].
-pub async fn adopt_soon(engine: &Engine, owner: &Owner, run: &RunId, is_paced: bool) -> Result<Owned, Error> {
+pub async fn adopt_soon(engine: &Engine, owner: &Owner, run: &RunId, terms: Terms) -> Result<Owned, Error> {
     let patient = async {
         loop {
-            match adopt(engine, owner, run, is_paced).await {
+            match adopt(engine, owner, run, terms).await {
                 Err(Error::Held { .. }) => tokio::time::sleep(HANDOVER_TRY).await,
                 other => return other,
             }
@@ -196,7 +206,7 @@ pub async fn adopt_soon(engine: &Engine, owner: &Owner, run: &RunId, is_paced: b
     };
     match tokio::time::timeout(HANDOVER_WAIT, patient).await {
         Ok(adopted) => adopted,
-        Err(_) => adopt(engine, owner, run, is_paced).await,
+        Err(_) => adopt(engine, owner, run, terms).await,
     }
 }
 
@@ -209,6 +219,93 @@ pub async fn let_go(engine: &Engine, owned: Owned) -> Result<(), Error> {
     drop(owned);
     let lease = engine.store.leases.lease(&run).await?;
     engine.store.leases.release_lease(&run, lease.epoch).await.map_err(|error| Error::Store(error.to_string()))
+}
+
+/// The runs that have not ended and that no process drives, newest first; those that rest until somebody decides
+/// something come with the reason.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn without_owner(engine: &Engine) -> Result<Vec<(RunId, Option<&'static str>)>, Error> {
+    let filter = RunFilter { limit: LIST_MAX, prefix: None, ended: Some(false) };
+    let mut found = Vec::new();
+    for row in engine.store.runs.runs(filter).await? {
+        let is_kept = match engine.keeper(&row.run).await? {
+            Keeper::Process => true,
+            Keeper::Changing => engine.now_ms() - row.head.updated_ms < HANDOVER_WAIT.as_millis() as i64,
+            Keeper::Nobody => false,
+        };
+        if is_kept {
+            continue;
+        }
+        let is_at = |status: RunStatus| row.head.status == status.as_str();
+        let rest = if is_at(RunStatus::Poisoned) {
+            Some("it is parked, because it brought its process down too often; `whaleflow resume RUN` lets it go on")
+        } else if is_at(RunStatus::Paused) {
+            Some("it is paused; `whaleflow resume RUN` lets it go on")
+        } else if is_at(RunStatus::Waiting) && engine.store.inbox.inbox(&row.run, row.inbox_cursor, 1).await?.is_empty()
+        {
+            Some("it waits for a decision")
+        } else {
+            None
+        };
+        found.push((row.run, rest));
+    }
+    Ok(found)
+}
+
+/// A run that was cancelled with all others.
+pub struct Cancelled {
+    /// Which.
+    pub run: RunId,
+    /// Whether it has ended.
+    pub is_over: bool,
+}
+
+/// Cancels every run that has not ended, and waits until they have. `command` is the command for each.
+///
+/// # Errors
+/// When the store cannot be written, or this process cannot own a run.
+pub async fn cancel_all(engine: &Engine, command: &Command) -> Result<Vec<Cancelled>, Error> {
+    let filter = RunFilter { limit: LIST_MAX, prefix: None, ended: Some(false) };
+    let runs: Vec<RunId> = engine.store.runs.runs(filter).await?.into_iter().map(|row| row.run).collect();
+    // All are told before any is waited for.
+    for run in &runs {
+        send(engine, run, command).await?;
+    }
+    let owner = engine.announce()?;
+    let mut drives = tokio::task::JoinSet::new();
+    for run in &runs {
+        if engine.keeper(run).await? == Keeper::Process {
+            continue;
+        }
+        match adopt(engine, &owner, run, Terms { is_paced: false, slots: 0 }).await {
+            Ok(owned) => {
+                drives.spawn(owned.drive(DriveOptions { park_on_people: true, ..DriveOptions::default() }));
+            }
+            Err(Error::Held { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let ended = async {
+        while drives.join_next().await.is_some() {}
+        for run in &runs {
+            while !engine.store.runs.head(run).await?.head.ended {
+                tokio::time::sleep(HANDOVER_TRY).await;
+            }
+        }
+        Ok::<(), Error>(())
+    };
+    // What has not ended by then is told to the caller.
+    if let Ok(ended) = tokio::time::timeout(CANCEL_WAIT, ended).await {
+        ended?;
+    }
+    let mut cancelled = Vec::with_capacity(runs.len());
+    for run in runs {
+        let is_over = engine.store.runs.head(&run).await?.head.ended;
+        cancelled.push(Cancelled { run, is_over });
+    }
+    Ok(cancelled)
 }
 
 /// How a run began.

@@ -16,7 +16,7 @@ use wf_runtime::{NewRun, Owned};
 use wf_store::RunId;
 
 use crate::config::Config;
-use crate::engine::{Engine, Owner, open_git, runs_commands, works_in_trees};
+use crate::engine::{Engine, Owner, Terms, open_git, runs_commands, works_in_trees};
 use crate::environment::Environment;
 use crate::error::{Error, SOURCE_UNREADABLE};
 use crate::files::read_named;
@@ -140,7 +140,7 @@ pub async fn begin(
     owner: &Owner,
     plan: &Plan,
     options: &RunOptions,
-    is_paced: bool,
+    terms: Terms,
 ) -> Result<Owned, Error> {
     let workflow = &plan.workflow;
     let label = options.inputs_file.as_ref().map(|path| path.display().to_string());
@@ -158,7 +158,7 @@ pub async fn begin(
         Some(text) => Some(engine.store.blobs.put(Arc::from(text.as_bytes())).await?),
         None => None,
     };
-    let catalog = RoleCatalog { rules: plan.rules.clone(), seed: options.seed, is_paced };
+    let catalog = RoleCatalog { rules: plan.rules.clone(), seed: options.seed, is_paced: terms.is_paced };
     let started = RunStarted {
         semantics: SEMANTICS,
         run_id: run.to_string(),
@@ -176,8 +176,8 @@ pub async fn begin(
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
-    let effects = engine.effects(workflow, &started, is_paced).await?;
-    let runtime = engine.runtime(owner, effects);
+    let effects = engine.effects(workflow, &started, terms.is_paced).await?;
+    let runtime = engine.runtime(owner, effects, terms.slots);
     Ok(runtime.create(NewRun { workflow: workflow.clone(), started }).await?)
 }
 

@@ -77,7 +77,7 @@ async fn exported(temp: &TempDir) -> String {
     let scratch_dir = temp.path().to_owned();
     let options = LocalOptions { catalog, trees: None, env: BTreeMap::new(), scratch_dir, is_trusted: false };
     let owner = engine.announce().unwrap();
-    let runtime = engine.runtime(&owner, LocalEffects::new(options));
+    let runtime = engine.runtime(&owner, LocalEffects::new(options), 8);
     let owned = runtime.create(NewRun { workflow, started }).await.unwrap();
     let finished = owned.drive(DriveOptions::default()).await.unwrap();
     assert_eq!(finished.state.status(), RunStatus::Succeeded);

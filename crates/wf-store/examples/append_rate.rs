@@ -93,13 +93,14 @@ fn batch(rows: usize, tasks: usize, number: usize) -> Batch {
         TaskChange::Insert(NewTask {
             instance: format!("fan[{}]/leaf", number * tasks + at),
             attempt: 1,
-            epoch: Epoch(0),
+            generation: 1,
             kind: "agent".to_owned(),
             status: TaskStatus::Claimed,
             worker: Some("owner".to_owned()),
             priority: 0,
             needs: "[]".to_owned(),
             waits_for: None,
+            request: None,
             at_ms: 1,
         })
     };

@@ -16,6 +16,7 @@
 pub mod blob;
 mod error;
 mod files;
+pub mod fleet;
 mod id;
 pub mod inbox;
 pub mod lease;
@@ -32,6 +33,9 @@ pub mod watch;
 
 pub use blob::{BlobError, Blobs};
 pub use error::{BoxError, BoxFuture, OpenError, ReadError};
+pub use fleet::{
+    Beat, Capabilities, Claim, ClaimError, Claimed, CompleteError, Completion, Heartbeat, TaskError, WorkerRow,
+};
 pub use id::{Epoch, RunId, RunIdError, Seq};
 pub use inbox::{Inbox, Message, PostError};
 pub use lease::{Lease, LeaseError, Leases, RenewError};
@@ -44,6 +48,8 @@ pub use presence::{Presence, Present};
 pub use record::{Chain, NewRecord, RecordKind, StoredRecord, chain_hash, chain_start};
 pub use sqlite::{SQLITE_VERSION_MIN, SqliteOptions};
 pub use store::Store;
-pub use task::{NewTask, TaskChange, TaskFilter, TaskRow, TaskStatus, Tasks};
+pub use task::{
+    BoardCursor, BoardFilter, NewTask, TaskChange, TaskFilter, TaskRef, TaskRow, TaskSignal, TaskStatus, Tasks,
+};
 pub use trace::{TraceChunk, Traces};
 pub use watch::{Mark, Watch};

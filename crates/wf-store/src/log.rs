@@ -7,14 +7,14 @@ use wf_ir::Digest;
 
 use crate::id::RUN_ID_LEN_MAX;
 use crate::lease::OWNER_BYTES_MAX;
-use crate::task::check_task;
+use crate::task::{check_task, weight};
 use crate::{BoxError, BoxFuture, Epoch, Lease, NewRecord, ReadError, RunId, Seq, StoredRecord, TaskChange};
 
 /// The most records that one batch may carry.
 pub const BATCH_RECORDS_MAX: usize = 100_000;
 /// The most task changes that one batch may carry.
 pub const BATCH_TASKS_MAX: usize = 100_000;
-/// The most bytes that the payloads of one batch may have together.
+/// The most bytes that the payloads, requests and signals of one batch may have together.
 pub const BATCH_BYTES_MAX: usize = 256 << 20;
 /// The longest payload of one record; larger values belong in a blob.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
@@ -312,6 +312,9 @@ pub(crate) fn check_batch(after: Seq, batch: &Batch) -> Result<(), String> {
     for record in &batch.records {
         at_most("bytes of a payload", record.payload.len(), PAYLOAD_BYTES_MAX)?;
         bytes = bytes.saturating_add(record.payload.len());
+    }
+    for change in &batch.tasks {
+        bytes = bytes.saturating_add(weight(change));
     }
     at_most("bytes of a batch", bytes, BATCH_BYTES_MAX)?;
     if after.0.saturating_add(batch.records.len() as u64) > Seq::MAX.0 {

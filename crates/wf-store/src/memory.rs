@@ -1,5 +1,7 @@
 //! The back end in memory, for tests and simulation: the same rules as SQLite, nothing on a disk.
 
+mod fleet;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,15 +15,14 @@ use crate::lease::{acquired, released, renewed};
 use crate::log::{CANDIDATES_MAX, at_most, check_batch, check_cursor, check_new_run};
 use crate::memo::MEMO_BYTES_MAX;
 use crate::store::Closing;
-use crate::task::no_such_task;
 use crate::trace::{TRACE_BYTES_MAX, TRACE_READ_BYTES_MAX, addition, framed, whole_lines};
 use crate::watch::Watchers;
 use crate::{
     AppendError, Appended, Batch, BlobError, Blobs, BoxFuture, Chain, CreateError, Created, Epoch, Inbox, Lease,
     LeaseError, Leases, Log, Mark, Memo, MemoError, Message, NewRun, PageLimit, PostError, ReadError, RenewError,
-    ResolveError, RunFilter, RunId, RunRow, Runs, Seq, StoredRecord, TaskChange, TaskFilter, TaskRow, Tasks,
-    TraceChunk, Traces, Verified, Watch,
+    ResolveError, RunFilter, RunId, RunRow, Runs, Seq, StoredRecord, TraceChunk, Traces, Verified, Watch, WorkerRow,
 };
+use fleet::TaskRows;
 
 /// A store in memory.
 pub(crate) struct Memory {
@@ -36,13 +37,16 @@ struct State {
     memo: BTreeMap<Digest, String>,
     blobs: BTreeMap<Digest, Arc<[u8]>>,
     traces: BTreeMap<(RunId, String), Vec<u8>>,
+    workers: BTreeMap<String, WorkerRow>,
 }
 
 struct Run {
+    /// Counts the runs in the order in which they were made.
+    number: u64,
     row: RunRow,
     records: Vec<StoredRecord>,
     inbox: Vec<Message>,
-    tasks: BTreeMap<(String, u32), TaskRow>,
+    tasks: TaskRows,
 }
 
 impl Memory {
@@ -87,7 +91,8 @@ impl Memory {
             },
             records: Vec::new(),
             inbox: Vec::new(),
-            tasks: BTreeMap::new(),
+            tasks: TaskRows::new(),
+            number: state.runs.len() as u64,
         };
         let tasks = run.changed_tasks(&new.batch).map_err(|detail| CreateError::Refused { detail })?;
         let appended = run.write(new.batch, tasks);
@@ -126,11 +131,7 @@ impl Memory {
         let mut state = self.lock();
         state.open().map_err(PostError::Unavailable)?;
         let found = state.runs.get_mut(run).ok_or_else(|| PostError::Missing { run: run.clone() })?;
-        let id = found.last_message() + 1;
-        if id > MESSAGE_ID_MAX || id - found.row.inbox_cursor > INBOX_WAITING_MAX {
-            return Err(PostError::Full);
-        }
-        found.inbox.push(Message { id, at_ms, message });
+        let id = found.post(message, at_ms).ok_or(PostError::Full)?;
         drop(state);
         self.announce(run, Mark { seq: Seq::START, message: id });
         Ok(id)
@@ -161,36 +162,17 @@ impl Run {
         self.inbox.len() as u64
     }
 
-    /// The task rows as `batch` leaves those that it touches.
-    fn changed_tasks(&self, batch: &Batch) -> Result<BTreeMap<(String, u32), TaskRow>, String> {
-        let mut changed = BTreeMap::new();
-        for change in &batch.tasks {
-            match change {
-                TaskChange::Insert(task) => {
-                    let row = TaskRow {
-                        run: self.row.run.clone(),
-                        task: task.clone(),
-                        lease_until_ms: None,
-                        heartbeat_ms: None,
-                        updated_ms: task.at_ms,
-                    };
-                    changed.insert((task.instance.clone(), task.attempt), row);
-                }
-                TaskChange::Set { instance, attempt, status, waits_for, at_ms } => {
-                    let key = (instance.clone(), *attempt);
-                    let row = changed.get(&key).or_else(|| self.tasks.get(&key));
-                    let mut row = row.cloned().ok_or_else(|| no_such_task(instance, *attempt))?;
-                    row.task.status = *status;
-                    row.task.waits_for.clone_from(waits_for);
-                    row.updated_ms = *at_ms;
-                    changed.insert(key, row);
-                }
-            }
+    /// Puts a message into the inbox, if it is not full, and gives its id.
+    fn post(&mut self, message: String, at_ms: i64) -> Option<u64> {
+        let id = self.last_message() + 1;
+        if id > MESSAGE_ID_MAX || id - self.row.inbox_cursor > INBOX_WAITING_MAX {
+            return None;
         }
-        Ok(changed)
+        self.inbox.push(Message { id, at_ms, message });
+        Some(id)
     }
 
-    fn write(&mut self, batch: Batch, tasks: BTreeMap<(String, u32), TaskRow>) -> Appended {
+    fn write(&mut self, batch: Batch, tasks: TaskRows) -> Appended {
         let mut chain = Chain { seq: self.row.seq, hash: self.row.hash };
         for record in batch.records {
             let hash = chain.extend(&record);
@@ -368,23 +350,6 @@ impl Leases for Memory {
 
     fn lease<'a>(&'a self, run: &'a RunId) -> BoxFuture<'a, Result<Lease, ReadError>> {
         Box::pin(async move { self.with_run(run, |found| found.row.lease.clone()) })
-    }
-}
-
-impl Tasks for Memory {
-    fn tasks<'a>(&'a self, run: &'a RunId, filter: TaskFilter) -> BoxFuture<'a, Result<Vec<TaskRow>, ReadError>> {
-        Box::pin(async move {
-            self.with_run(run, |found| {
-                found
-                    .tasks
-                    .iter()
-                    .filter(|(key, _)| filter.after.as_ref().is_none_or(|after| *key > after))
-                    .filter(|(_, row)| filter.status.is_none_or(|status| row.task.status == status))
-                    .take(filter.limit)
-                    .map(|(_, row)| row.clone())
-                    .collect()
-            })
-        })
     }
 }
 

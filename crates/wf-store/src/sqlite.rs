@@ -1,9 +1,12 @@
 //! The back end on SQLite: one writer, some readers, one poll for what other processes commit.
 
+mod board;
+mod fleet;
 mod open;
 mod ops;
 mod poll;
 mod reads;
+mod tasks;
 mod writer;
 
 use std::path::Path;
@@ -17,15 +20,17 @@ pub(crate) use open::Place;
 pub use open::{SQLITE_VERSION_MIN, SqliteOptions};
 
 use crate::files::FileTraces;
+use crate::fleet::{check_abandoned, check_claim, check_completion, check_heartbeat};
 use crate::inbox::MESSAGE_BYTES_MAX;
 use crate::log::{at_most, check_batch, check_new_run};
 use crate::memo::MEMO_BYTES_MAX;
 use crate::store::Closing;
 use crate::watch::Watchers;
 use crate::{
-    AppendError, Appended, Batch, BoxError, BoxFuture, CreateError, Created, Epoch, Inbox, Lease, LeaseError, Leases,
-    Log, Mark, Memo, MemoError, Message, NewRun, OpenError, PageLimit, PostError, ReadError, RenewError, ResolveError,
-    RunFilter, RunId, RunRow, Runs, Seq, StoredRecord, TaskFilter, TaskRow, Tasks, Verified, Watch,
+    AppendError, Appended, Batch, Beat, BoardFilter, BoxError, BoxFuture, Claim, ClaimError, Claimed, CompleteError,
+    Completion, CreateError, Created, Epoch, Heartbeat, Inbox, Lease, LeaseError, Leases, Log, Mark, Memo, MemoError,
+    Message, NewRun, OpenError, PageLimit, PostError, ReadError, RenewError, ResolveError, RunFilter, RunId, RunRow,
+    Runs, Seq, StoredRecord, TaskError, TaskFilter, TaskRef, TaskRow, Tasks, Verified, Watch, WorkerRow,
 };
 use poll::Poll;
 use reads::Readers;
@@ -212,7 +217,55 @@ impl Leases for Sqlite {
 impl Tasks for Sqlite {
     fn tasks<'a>(&'a self, run: &'a RunId, filter: TaskFilter) -> BoxFuture<'a, Result<Vec<TaskRow>, ReadError>> {
         let run = run.clone();
-        Box::pin(self.readers.read(move |conn| reads::tasks(conn, &run, &filter)))
+        Box::pin(self.readers.read(move |conn| board::tasks(conn, &run, &filter)))
+    }
+
+    fn board(&self, filter: BoardFilter) -> BoxFuture<'_, Result<Vec<TaskRow>, ReadError>> {
+        Box::pin(self.readers.read(move |conn| board::board(conn, &filter)))
+    }
+
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Vec<Claimed>, ClaimError>> {
+        Box::pin(async move {
+            check_claim(&claim).map_err(|detail| ClaimError::Refused { detail })?;
+            // Whoever names tasks knows that they are there. The others ask often and mostly in vain, and are not to
+            // make everybody wait for the disk.
+            if claim.only.is_none() {
+                let asked = claim.clone();
+                if !self.readers.read(move |conn| fleet::is_anything_open(conn, &asked)).await? {
+                    return Ok(Vec::new());
+                }
+            }
+            self.writer.write(fleet::ClaimTasks { claim }).await
+        })
+    }
+
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'_, Result<Vec<Beat>, TaskError>> {
+        Box::pin(async move {
+            check_heartbeat(&heartbeat).map_err(|detail| TaskError::Refused { detail })?;
+            self.writer.write(fleet::Beats { heartbeat }).await
+        })
+    }
+
+    fn complete(&self, completion: Completion) -> BoxFuture<'_, Result<u64, CompleteError>> {
+        Box::pin(async move {
+            check_completion(&completion).map_err(|detail| CompleteError::Refused { detail })?;
+            self.writer.write(fleet::Complete { completion }).await
+        })
+    }
+
+    fn abandon<'a>(&'a self, worker: &'a str, tasks: Vec<TaskRef>) -> BoxFuture<'a, Result<usize, TaskError>> {
+        Box::pin(async move {
+            check_abandoned(worker, &tasks).map_err(|detail| TaskError::Refused { detail })?;
+            self.writer.write(fleet::Abandon { worker: worker.to_owned(), tasks }).await
+        })
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, ReadError>> {
+        Box::pin(self.readers.read(board::workers))
+    }
+
+    fn forget_worker<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<(), TaskError>> {
+        Box::pin(self.writer.write(fleet::ForgetWorker { worker: worker.to_owned() }))
     }
 }
 

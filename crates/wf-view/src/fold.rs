@@ -54,6 +54,8 @@ pub struct RunFold {
     values: BTreeMap<Digest, Arc<Value>>,
     adoptions: u64,
     refused: u64,
+    /// Why the run was parked, if it was.
+    parked: Option<String>,
 }
 
 /// What is known of an instance beside its state.
@@ -142,6 +144,7 @@ impl RunFold {
             rescued: Vec::new(),
             values: BTreeMap::new(),
             adoptions: 0,
+            parked: None,
             refused: 0,
         }
     }
@@ -180,7 +183,7 @@ impl RunFold {
                 }
                 InputBody::Command(command) => self.take_command(command, input.at),
                 InputBody::Adopted(_) => self.adoptions += 1,
-                InputBody::RunStarted(_) | InputBody::TimerFired(_) => {}
+                InputBody::RunStarted(_) | InputBody::TimerFired(_) | InputBody::WorkerLost(_) => {}
             },
             Record::Decision(decision) => self.take_decision(decision),
         }
@@ -225,6 +228,11 @@ impl RunFold {
     /// Unsaved work that was kept, oldest first.
     pub fn rescued(&self) -> &[Rescued] {
         &self.rescued
+    }
+
+    /// Why the run was parked, if it was.
+    pub fn parked(&self) -> Option<&str> {
+        self.parked.as_deref()
     }
 
     /// How often a new owner took the run over.
@@ -308,6 +316,7 @@ impl RunFold {
                 if fits { exists(path).map(|_| ()) } else { Err(format!("{path} has {count} elements")) }
             }
             Decision::Closing { path, .. } if path.is_empty() => Ok(()),
+            Decision::Grew { path, by, .. } => exists(path).and_then(|_| exists(by)).map(|_| ()),
             Decision::FrameOpened { path, .. }
             | Decision::Started { path, .. }
             | Decision::Waiting { path, .. }
@@ -322,8 +331,11 @@ impl RunFold {
                 let ended = self.state.instance(exists(path)?).status.is_terminal();
                 if ended { Ok(()) } else { Err(format!("{path} has not ended")) }
             }),
-            Decision::Suspended { .. }
-            | Decision::Resumed { .. }
+            Decision::Suspended { path: Some(path), .. } | Decision::Resumed { path: Some(path), .. } => {
+                exists(path).map(|_| ())
+            }
+            Decision::Suspended { path: None, .. }
+            | Decision::Resumed { path: None, .. }
             | Decision::RunEnded { .. }
             | Decision::Refused { .. } => Ok(()),
         }
@@ -378,8 +390,9 @@ impl RunFold {
     fn take_command(&mut self, command: &Command, at: TimeMs) {
         let (verb, by, subject) = match command {
             Command::Cancel { path, by } => ("cancel", by, path.clone()),
-            Command::Pause { by, .. } => ("pause", by, None),
-            Command::Resume { by, .. } => ("resume", by, None),
+            Command::Pause { path, by, .. } => ("pause", by, path.clone()),
+            Command::Resume { path, by, .. } => ("resume", by, path.clone()),
+            Command::Steer { path, by, .. } => ("steer", by, Some(path.clone())),
             Command::Decide { path, approved, by, .. } => {
                 (if *approved { "approve" } else { "reject" }, by, Some(path.clone()))
             }
@@ -446,6 +459,7 @@ impl RunFold {
                 }
             }
             Decision::Opened { path, .. }
+            | Decision::Grew { path, .. }
             | Decision::FrameOpened { path, .. }
             | Decision::Waiting { path, .. }
             | Decision::RetryScheduled { path, .. }
@@ -456,6 +470,8 @@ impl RunFold {
             Decision::Ordered { effect } | Decision::CancelOrdered { effect } => {
                 self.detail_at(&effect.subject);
             }
+            Decision::Suspended { reason: Some(reason), .. } => self.parked = Some(reason.clone()),
+            Decision::Resumed { path: None, .. } => self.parked = None,
             Decision::Suspended { .. } | Decision::Resumed { .. } | Decision::RunEnded { .. } => {}
         }
     }

@@ -11,6 +11,7 @@
 //! Start reading at [`fold`], then [`run`].
 
 pub mod check;
+pub mod fleet;
 pub mod fold;
 pub mod gate;
 pub mod graph;
@@ -27,6 +28,7 @@ pub mod why;
 pub mod words;
 
 pub use check::{CheckView, DiagnosticView};
+pub use fleet::{TaskView, TaskWait, TaskWhyView, TasksView, WorkerReportView, WorkerView, WorkersView};
 pub use fold::{FoldError, Keep, RunFold};
 pub use gate::{GateView, GatesView};
 pub use graph::{dot, mermaid};
@@ -34,7 +36,8 @@ pub use list::{RunList, RunListItem};
 pub use log::LogLine;
 pub use plan::{PlanNode, PlanView};
 pub use reply::{
-    ApplyView, CommandView, DiffView, DoctorView, ErrorView, ExplainView, GraphView, ReplayView, VerifyView,
+    ApplyView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView, GraphView, ReplayView,
+    VerifyView,
 };
 pub use report::ReportView;
 pub use run::{InstanceDetail, InstanceView, RunDetail, RunFacts, RunSummary};

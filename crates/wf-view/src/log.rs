@@ -8,8 +8,11 @@ use wf_kernel::{Phase, Usage};
 
 use crate::VERSION;
 use crate::schema;
-use crate::text::{amount, counted, duration, money, rfc3339};
+use crate::text::{amount, counted, duration, first_line, money, rfc3339};
 use crate::words::{close_text, reason_text, run_status_text, status_phrase, wait_text};
+
+/// How much of what somebody wrote stands on a line.
+const LINE_CHARS_MAX: usize = 200;
 
 /// A line of `logs --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -71,7 +74,12 @@ fn input_text(body: &InputBody) -> (Option<String>, String) {
         InputBody::Command(command) => command_text(command),
         InputBody::Adopted(adopted) => {
             let open = counted(adopted.claimed.len() as u64, "effect", "effects");
-            (None, format!("a new owner took over, with {open} under way"))
+            let why = if adopted.died { "the owner was gone: a new one" } else { "a new owner" };
+            (None, format!("{why} took over, with {open} under way"))
+        }
+        InputBody::WorkerLost(lost) => {
+            let open = counted(lost.claimed.len() as u64, "task", "tasks");
+            (None, format!("worker {} is gone, with {open} under way", lost.worker))
         }
     }
 }
@@ -102,9 +110,14 @@ fn outcome_text(phase: Phase, outcome: &Outcome) -> String {
 fn command_text(command: &Command) -> (Option<String>, String) {
     match command {
         Command::Cancel { path, by } => (path.clone(), format!("{by} cancelled it")),
-        Command::Pause { now: false, by } => (None, format!("{by} paused it")),
-        Command::Pause { now: true, by } => (None, format!("{by} paused it, and ended what was under way")),
-        Command::Resume { by, .. } => (None, format!("{by} resumed it")),
+        Command::Pause { path, now: false, by } => (path.clone(), format!("{by} paused it")),
+        Command::Pause { path, now: true, by } => {
+            (path.clone(), format!("{by} paused it, and ended what was under way"))
+        }
+        Command::Resume { path, by, .. } => (path.clone(), format!("{by} resumed it")),
+        Command::Steer { path, text, by } => {
+            (Some(path.clone()), format!("{by} told it: {}", first_line(text, LINE_CHARS_MAX)))
+        }
         Command::Decide { path, approved: true, by, .. } => (Some(path.clone()), format!("{by} approved it")),
         Command::Decide { path, approved: false, by, .. } => (Some(path.clone()), format!("{by} rejected it")),
         Command::Signal { name, by, .. } => (None, format!("{by} sent the signal {name}")),
@@ -121,6 +134,10 @@ fn decision_text(decision: &Decision) -> (Option<String>, String) {
         }
         Decision::Opened { path, side: Some(side), .. } => about(path, format!("opened: its condition is {side}")),
         Decision::Opened { path, .. } => about(path, "opened".to_owned()),
+        Decision::Grew { path, by, count, .. } => about(
+            by,
+            format!("added to the list of {path}: {} in all", counted(u64::from(*count), "element", "elements")),
+        ),
         Decision::FrameOpened { path, index } => about(path, format!("number {index} begins")),
         Decision::Ordered { effect } => about(&effect.subject, format!("{} is ordered", phase_name(effect.phase))),
         Decision::Started { path, attempt, .. } => about(path, format!("attempt {attempt} began")),
@@ -148,8 +165,11 @@ fn decision_text(decision: &Decision) -> (Option<String>, String) {
                 money(excess.cost_usd_micros)
             ),
         ),
-        Decision::Suspended { cause } => (None, suspended_text(*cause).to_owned()),
-        Decision::Resumed { .. } => (None, "goes on".to_owned()),
+        Decision::Suspended { path, cause, reason } => {
+            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            (path.as_deref().map(str::to_owned), format!("{}{reason}", suspended_text(*cause)))
+        }
+        Decision::Resumed { path, .. } => (path.as_deref().map(str::to_owned), "goes on".to_owned()),
         Decision::Reopened { paths } => {
             let instances = counted(paths.len() as u64, "instance", "instances");
             (None, format!("goes on: {instances} begin again"))
@@ -170,6 +190,7 @@ fn suspended_text(cause: SuspendCause) -> &'static str {
         SuspendCause::Paused => "orders nothing new: it is paused",
         SuspendCause::PausedNow => "orders nothing new and ends what is under way: it is paused",
         SuspendCause::Budget => "orders nothing new: a ceiling of the run was reached",
+        SuspendCause::Poisoned => "orders nothing new before somebody has looked",
     }
 }
 

@@ -117,6 +117,23 @@ pub struct CommandView {
     pub made: BTreeMap<String, String>,
 }
 
+/// What a command answers that is for many runs at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CommandsView {
+    /// The version of the wire JSON.
+    #[schemars(schema_with = "schema::version")]
+    pub version: u32,
+    /// The answer for each run.
+    pub commands: Vec<CommandView>,
+}
+
+impl CommandsView {
+    /// The view of these answers.
+    pub fn new(commands: Vec<CommandView>) -> Self {
+        Self { version: VERSION, commands }
+    }
+}
+
 impl CommandView {
     /// A command that was carried out.
     pub fn accepted(command: &str, run_id: Option<&str>, message: impl Into<String>) -> Self {

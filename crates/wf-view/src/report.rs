@@ -407,6 +407,10 @@ fn next_steps(
         );
     }
     match fold.state().status() {
+        RunStatus::Poisoned => say(
+            "see why its process went down, then let it go on or cancel it".to_owned(),
+            Some(format!("whaleflow resume {id}")),
+        ),
         RunStatus::Paused => say("let it go on".to_owned(), Some(format!("whaleflow resume {id}"))),
         RunStatus::BudgetExceeded => {
             let has_tokens = fold.state().ledger().ceiling.tokens.is_some();

@@ -8,7 +8,6 @@ use serde::Serialize;
 use wf_ir::node::Budget;
 use wf_ir::{Digest, Kind, Status, Value};
 use wf_kernel::record::{Checkpoint, InputValue, Reason, WaitReason};
-use wf_kernel::state::Instance;
 use wf_kernel::{Amount, Ix, LeafCounts, Ledger, RunState, RunStatus, Stage, Usage, ValueRef, Verified};
 
 use crate::VERSION;
@@ -479,7 +478,7 @@ impl InstanceView {
             ended_at: instance.ended_at.map(rfc3339),
             output,
             output_ref,
-            waiting: waiting_of(instance),
+            waiting: waiting_of(fold.state(), ix),
             reason: instance.reason.as_ref().map(|reason| reason_view(&instance.path, reason)),
             role: has_role.then(|| {
                 let resolved = detail.role.as_ref();
@@ -565,14 +564,26 @@ pub(crate) fn attempts_of(fold: &RunFold, ix: Ix) -> u32 {
 }
 
 /// What holds an instance up; being in doubt is a wait for a person too.
-pub(crate) fn waiting_of(instance: &Instance) -> Option<WaitView> {
+pub(crate) fn waiting_of(state: &RunState, ix: Ix) -> Option<WaitView> {
+    let instance = state.instance(ix);
     if instance.status == Status::InDoubt {
         let message = "its owner died while it ran: retry it, or reject it".to_owned();
         return Some(WaitView { code: "doubt".to_owned(), message, until: None });
     }
+    let is_paused = || {
+        let is_still = instance.flight.is_none() && !instance.status.is_terminal();
+        is_still && state.suspended_since().is_none() && state.is_held(ix)
+    };
+    if is_paused() {
+        let message = "somebody paused it, or what encloses it".to_owned();
+        return Some(WaitView { code: "paused".to_owned(), message, until: None });
+    }
     let reason = instance.waiting.as_ref()?;
     let until = match reason {
-        WaitReason::Retry { until } | WaitReason::RateLimit { until } | WaitReason::Sleep { until } => Some(*until),
+        WaitReason::Retry { until }
+        | WaitReason::RateLimit { until }
+        | WaitReason::TreePool { until }
+        | WaitReason::Sleep { until } => Some(*until),
         WaitReason::Tree { .. } | WaitReason::Budget | WaitReason::Decision | WaitReason::Signal { .. } => None,
     };
     Some(WaitView { code: wait_code(reason).to_owned(), message: wait_text(reason), until: until.map(rfc3339) })
@@ -647,6 +658,10 @@ pub(crate) fn run_reason(fold: &RunFold) -> Option<ReasonView> {
             let by = last("pause").map_or_else(String::new, |note| format!(" by {}", note.by));
             say("", "paused", format!("it was paused{by}"))
         }
+        RunStatus::Poisoned => {
+            let why = fold.parked().unwrap_or("it brought its process down too often");
+            say("", "poisoned", why.to_owned())
+        }
         RunStatus::BudgetExceeded => {
             let message = match missing_budget(state) {
                 Some("overrun") => {
@@ -659,7 +674,9 @@ pub(crate) fn run_reason(fold: &RunFold) -> Option<ReasonView> {
             say("", "budget", message)
         }
         RunStatus::Waiting => {
-            let waits = state.live().find_map(|instance| Some((instance, waiting_of(instance)?)));
+            let live = state.live().filter_map(|instance| Some((instance, state.at_path(&instance.path)?)));
+            let mut waits = live.filter_map(|(instance, ix)| Some((instance, waiting_of(state, ix)?)));
+            let waits = waits.next();
             waits.map(|(instance, wait)| ReasonView {
                 path: instance.path.to_string(),
                 code: wait.code,

@@ -4,8 +4,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    ApplyView, CheckView, CommandView, DiffView, DoctorView, ErrorView, ExplainView, GatesView, GraphView,
-    InstanceDetail, LogLine, PlanView, ReplayView, ReportView, RunDetail, RunList, RunSummary, VerifyView, WhyView,
+    ApplyView, CheckView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView, GatesView,
+    GraphView, InstanceDetail, LogLine, PlanView, ReplayView, ReportView, RunDetail, RunList, RunSummary, TaskWhyView,
+    TasksView, VerifyView, WhyView, WorkerReportView, WorkersView,
 };
 
 /// The JSON schemas of all wire types, as pretty JSON with a final newline.
@@ -18,6 +19,7 @@ pub fn view_schema() -> String {
     add("apply", reference::<ApplyView>(&mut generator));
     add("check", reference::<CheckView>(&mut generator));
     add("command", reference::<CommandView>(&mut generator));
+    add("commands", reference::<CommandsView>(&mut generator));
     add("diff", reference::<DiffView>(&mut generator));
     add("doctor", reference::<DoctorView>(&mut generator));
     add("error", reference::<ErrorView>(&mut generator));
@@ -32,8 +34,12 @@ pub fn view_schema() -> String {
     add("run_detail", reference::<RunDetail>(&mut generator));
     add("run_list", reference::<RunList>(&mut generator));
     add("run_summary", reference::<RunSummary>(&mut generator));
+    add("task_why", reference::<TaskWhyView>(&mut generator));
+    add("tasks", reference::<TasksView>(&mut generator));
     add("verify", reference::<VerifyView>(&mut generator));
     add("why", reference::<WhyView>(&mut generator));
+    add("worker_report", reference::<WorkerReportView>(&mut generator));
+    add("workers", reference::<WorkersView>(&mut generator));
     let definitions = generator.take_definitions(true);
     let document = json_schema!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -68,8 +74,13 @@ pub(crate) fn any_by_name(_: &mut SchemaGenerator) -> Schema {
 /// Where a run stands.
 pub(crate) fn run_status(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "enum": ["running", "waiting", "paused", "cancelling", "succeeded", "failed", "cancelled", "budget_exceeded"]
+        "enum": ["running", "waiting", "paused", "poisoned", "cancelling", "succeeded", "failed", "cancelled", "budget_exceeded"]
     })
+}
+
+/// Where a task stands.
+pub(crate) fn task_status(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["pending", "claimed", "done", "blocked", "failed"] })
 }
 
 /// Where an instance stands.

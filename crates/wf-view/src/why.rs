@@ -68,7 +68,7 @@ impl WhyView {
 
 fn step(fold: &RunFold, ix: Ix) -> WhyStep {
     let instance = fold.state().instance(ix);
-    let (code, why) = match (waiting_of(instance), &instance.reason) {
+    let (code, why) = match (waiting_of(fold.state(), ix), &instance.reason) {
         (Some(waiting), _) => (waiting.code, Some(waiting.message)),
         (None, Some(reason)) if instance.status.is_terminal() => {
             (reason_code(reason).to_owned(), Some(reason_text(reason)))
@@ -98,7 +98,7 @@ fn pending_text(fold: &RunFold, ix: Ix) -> Option<String> {
 }
 
 /// What must end before something can begin, and whether that is because it is read.
-fn before(fold: &RunFold, ix: Ix) -> Option<(Ix, bool)> {
+pub(crate) fn before(fold: &RunFold, ix: Ix) -> Option<(Ix, bool)> {
     let state = fold.state();
     let frame = state.frame(state.instance(ix).frame);
     let siblings = || frame.children().take_while(|at| *at != ix);

@@ -60,6 +60,9 @@ pub fn wait_text(reason: &WaitReason) -> String {
     match reason {
         WaitReason::Retry { until } => format!("tries again at {}", rfc3339(*until)),
         WaitReason::RateLimit { until } => format!("waits for the provider's rate limit until {}", rfc3339(*until)),
+        WaitReason::TreePool { until } => {
+            format!("waits for a tree: all that may exist are taken; looks again at {}", rfc3339(*until))
+        }
         WaitReason::Tree { held_by } => format!("waits for the tree, in which {held_by} works"),
         WaitReason::Budget => "waits for budget that others have reserved, or that ran out".to_owned(),
         WaitReason::Decision => "waits for a decision".to_owned(),
@@ -73,6 +76,7 @@ pub fn wait_code(reason: &WaitReason) -> &'static str {
     match reason {
         WaitReason::Retry { .. } => "retry",
         WaitReason::RateLimit { .. } => "rate_limit",
+        WaitReason::TreePool { .. } => "tree_pool",
         WaitReason::Tree { .. } => "tree",
         WaitReason::Budget => "budget",
         WaitReason::Decision => "decision",
@@ -125,6 +129,7 @@ pub fn run_status_text(status: RunStatus) -> &'static str {
         RunStatus::Running => "running",
         RunStatus::Waiting => "waiting",
         RunStatus::Paused => "paused",
+        RunStatus::Poisoned => "poisoned",
         RunStatus::Cancelling => "being cancelled",
         RunStatus::Succeeded => "succeeded",
         RunStatus::Failed => "failed",

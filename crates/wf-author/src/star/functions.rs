@@ -40,7 +40,7 @@ pub(crate) const KINDS: [&str; 20] = [
 ];
 
 /// Functions that make a map of their arguments.
-const PARTS: [&str; 7] = ["budget", "permissions", "retry", "input", "role", "judge", "objective"];
+const PARTS: [&str; 8] = ["budget", "permissions", "retry", "tasks", "input", "role", "judge", "objective"];
 
 /// Functions under `schema` that only name a type of JSON Schema.
 const SCALARS: [&str; 4] = ["string", "integer", "number", "boolean"];

@@ -94,7 +94,9 @@ impl LiveTree<'_> {
 pub(super) fn status_tone(status: RunStatus) -> Tone {
     match status {
         RunStatus::Running => Tone::Active,
-        RunStatus::Waiting | RunStatus::Paused | RunStatus::Cancelling | RunStatus::Cancelled => Tone::Warn,
+        RunStatus::Waiting | RunStatus::Paused | RunStatus::Poisoned | RunStatus::Cancelling | RunStatus::Cancelled => {
+            Tone::Warn
+        }
         RunStatus::Succeeded => Tone::Good,
         RunStatus::Failed | RunStatus::BudgetExceeded => Tone::Bad,
     }

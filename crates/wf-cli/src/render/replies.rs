@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use wf_view::reply::DoctorLevel;
 use wf_view::text::{clean, counted};
+use wf_view::why::WhyStep;
 use wf_view::{ApplyView, CommandView, DoctorView, ErrorView, GateView, GatesView, ReplayView, VerifyView, WhyView};
 
 use super::style::{Line, Style, Tone};
@@ -101,8 +102,13 @@ pub(crate) fn error_text(error: &ErrorView, style: Style) -> String {
 
 /// Why an instance is as it is, one cause per line.
 pub(crate) fn why_text(why: &WhyView, style: Style) -> String {
+    steps_text(&why.because, style)
+}
+
+/// A chain of causes, one per line.
+pub(crate) fn steps_text(steps: &[WhyStep], style: Style) -> String {
     let mut text = String::new();
-    for (at, step) in why.because.iter().enumerate() {
+    for (at, step) in steps.iter().enumerate() {
         let because = if at == 0 { "" } else { "because " };
         let line = Line::default().text(&"  ".repeat(at.min(8))).add(Tone::Dim, because).text(&step.message);
         _ = writeln!(text, "{}", line.finish(style));

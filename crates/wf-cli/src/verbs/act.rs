@@ -9,8 +9,8 @@ use wf_store::RunId;
 use wf_view::CommandView;
 
 use super::go::{self, Going, tell};
-use super::run::{go_on, is_paced};
-use crate::args::{CancelArgs, DecideArgs, GoOnArgs, PauseArgs, RetryArgs, SignalArgs};
+use super::run::{go_on, terms};
+use crate::args::{CancelArgs, DecideArgs, GoOnArgs, PauseArgs, RetryArgs, SignalArgs, SteerArgs};
 use crate::session::Session;
 
 /// A command, with what is said of it.
@@ -39,14 +39,37 @@ pub(crate) async fn retry(session: &Session, args: &RetryArgs) -> Result<u8, Err
 /// `pause RUN`
 pub(crate) async fn pause(session: &Session, args: &PauseArgs) -> Result<u8, Error> {
     let (engine, run) = session.run(&args.run).await?;
-    let command = Command::Pause { now: args.now, by: session.environment.user() };
-    let done = format!("run {run} orders nothing new; `whaleflow resume {run}` goes on");
-    give(session, &engine, &run, &Act { verb: "pause", command, instance: None, done }, &HERE).await
+    let command = Command::Pause { path: args.node.clone(), now: args.now, by: session.environment.user() };
+    let (what, again) = match &args.node {
+        Some(path) => (format!("{path} of run {run}"), format!("{run} {path}")),
+        None => (format!("run {run}"), run.to_string()),
+    };
+    let done = format!("{what} orders nothing new; `whaleflow resume {again}` goes on");
+    let act = Act { verb: "pause", command, instance: args.node.as_deref(), done };
+    give(session, &engine, &run, &act, &HERE).await
+}
+
+/// `resume RUN NODE`
+pub(crate) async fn resume_part(session: &Session, run: &str, path: &str, args: &GoOnArgs) -> Result<u8, Error> {
+    let (engine, run) = session.run(run).await?;
+    let by = session.environment.user();
+    let command = Command::Resume { path: Some(path.to_owned()), raise: wf_ir::node::Budget::default(), by };
+    let done = format!("{path} of run {run} goes on");
+    give(session, &engine, &run, &Act { verb: "resume", command, instance: Some(path), done }, args).await
+}
+
+/// `steer RUN NODE TEXT`
+pub(crate) async fn steer(session: &Session, args: &SteerArgs) -> Result<u8, Error> {
+    let (engine, run) = session.run(&args.run).await?;
+    let (path, text) = (args.node.clone(), args.text.clone());
+    let command = Command::Steer { path, text, by: session.environment.user() };
+    let done = format!("{} of run {run} is told", args.node);
+    give(session, &engine, &run, &Act { verb: "steer", command, instance: Some(&args.node), done }, &args.go_on).await
 }
 
 /// `cancel RUN [NODE]`
 pub(crate) async fn cancel(session: &Session, args: &CancelArgs) -> Result<u8, Error> {
-    let (engine, run) = session.run(&args.run).await?;
+    let (engine, run) = session.run(args.run.as_deref().unwrap_or_default()).await?;
     let command = Command::Cancel { path: args.node.clone(), by: session.environment.user() };
     let done = match &args.node {
         Some(path) => format!("{path} of run {run} is cancelled"),
@@ -85,7 +108,7 @@ pub(crate) async fn signal(session: &Session, args: &SignalArgs) -> Result<u8, E
 }
 
 /// Here, and at the pace of whoever watches.
-const HERE: GoOnArgs = GoOnArgs { detach: false, no_pace: false };
+const HERE: GoOnArgs = GoOnArgs { detach: false, no_pace: false, slots: wf_server::SLOTS };
 
 fn json(flag: &str, text: &str) -> Result<Value, Error> {
     Value::from_json(text).map_err(|error| Error::usage(format!("{flag} is not JSON: {error}")))
@@ -137,19 +160,19 @@ async fn try_give(
     }
     ops::would_accept(engine, run, &act.command).await?;
     let ticket = ops::send(engine, run, &act.command).await?;
-    let is_paced = is_paced(session, args.no_pace, args.detach);
+    let terms = terms(session, args);
     if args.detach {
-        go::leave(session, engine, run, is_paced, act.verb)?;
+        go::leave(session, engine, run, terms, act.verb)?;
         ops::acknowledged(engine, run, &ticket).await?;
         return Ok(0);
     }
     let owner = engine.announce()?;
-    match ops::adopt(engine, &owner, run, is_paced).await {
+    match ops::adopt(engine, &owner, run, terms).await {
         Ok(owned) => {
             if !session.out.is_json() {
                 session.out.message(&act.done);
             }
-            let rested = Going { session, engine, owner: &owner, is_paced }.until_rest(owned).await?;
+            let rested = Going { session, engine, owner: &owner, terms }.until_rest(owned).await?;
             if session.out.is_json() {
                 session.out.json(&accepted);
             } else {

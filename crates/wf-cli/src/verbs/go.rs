@@ -6,7 +6,7 @@ use wf_effects::CancelToken;
 use wf_kernel::{Command, RunStatus};
 use wf_runtime::{Drive, DriveOptions, Finished, Owned};
 use wf_server::follow::Follower;
-use wf_server::{Class, Engine, Error, Owner, detach, follow, ops};
+use wf_server::{Class, Engine, Error, Owner, Terms, detach, follow, ops};
 use wf_store::{RunId, Seq};
 use wf_view::{CommandView, GateView, GatesView, Keep, RunFacts, RunFold, RunSummary};
 
@@ -26,7 +26,7 @@ pub(crate) struct Going<'a> {
     pub(crate) session: &'a Session,
     pub(crate) engine: &'a Engine,
     pub(crate) owner: &'a Owner,
-    pub(crate) is_paced: bool,
+    pub(crate) terms: Terms,
 }
 
 /// A run that came to rest.
@@ -44,8 +44,8 @@ impl Rested {
 }
 
 /// Hands a run that nobody owns to a process of its own, and says so.
-pub(crate) fn leave(session: &Session, engine: &Engine, run: &RunId, is_paced: bool, verb: &str) -> Result<u8, Error> {
-    let (pid, log) = detach(engine, run, is_paced)?;
+pub(crate) fn leave(session: &Session, engine: &Engine, run: &RunId, terms: Terms, verb: &str) -> Result<u8, Error> {
+    let (pid, log) = detach(engine, run, terms)?;
     let message = format!("run {run} goes on in process {pid}; `whaleflow attach {run}` follows it");
     let view = CommandView::accepted(verb, Some(run.as_str()), message.as_str()).with("log", log.display().to_string());
     let view = view.with("process", pid.to_string());
@@ -82,7 +82,7 @@ impl Going<'_> {
                 self.engine.store.close().await;
                 return Ok(rested);
             }
-            owned = Some(ops::adopt_soon(self.engine, self.owner, &run, self.is_paced).await?);
+            owned = Some(ops::adopt_soon(self.engine, self.owner, &run, self.terms).await?);
         }
     }
 
@@ -200,7 +200,7 @@ pub(crate) async fn drive_child(session: &Session, args: &DriveChildArgs) -> Res
     let mut interrupts = Interrupts::catch()?;
     let (engine, run) = session.run(&args.run).await?;
     let owner = engine.announce()?;
-    let owned = ops::adopt_soon(&engine, &owner, &run, args.pace).await?;
+    let owned = ops::adopt_soon(&engine, &owner, &run, Terms { is_paced: args.pace, slots: args.slots }).await?;
     let stop = CancelToken::default();
     let mut drive = tokio::spawn(owned.drive(DriveOptions { stop: stop.clone(), park_on_people: false }));
     let finished = loop {

@@ -4,7 +4,7 @@ use wf_ir::node::Budget;
 use wf_kernel::{Command, RunStatus};
 use wf_server::amounts::{parse_duration_ms, parse_raise, parse_usd_micros};
 use wf_server::start::{RunOptions, begin, plan as plan_of};
-use wf_server::{Engine, Error, Project, ops, trust};
+use wf_server::{Engine, Error, Project, Terms, ops, trust};
 use wf_store::RunId;
 
 use super::check::options_of;
@@ -25,23 +25,25 @@ pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<u8, Error> 
         trust::grant(&project, &session.environment.user(), engine.now_ms())?;
         plan = plan_of(&session.environment, &session.project, &options).await?;
     }
-    let is_paced = is_paced(session, args.no_pace, args.detach);
+    super::fleet::offer(session, &engine).await?;
+    let terms = terms(session, &args.go_on);
     let owner = engine.announce()?;
-    let owned = begin(&engine, &owner, &plan, &options, is_paced).await?;
+    let owned = begin(&engine, &owner, &plan, &options, terms).await?;
     let run = owned.run_id().clone();
-    if args.detach {
+    if args.go_on.detach {
         ops::let_go(&engine, owned).await?;
-        return go::leave(session, &engine, &run, is_paced, "run");
+        return go::leave(session, &engine, &run, terms, "run");
     }
     if !session.out.is_json() && !session.out.can_redraw() {
         session.out.message(&format!("run {run} of {}", plan.workflow.name()));
     }
-    Going { session, engine: &engine, owner: &owner, is_paced }.drive(owned).await
+    Going { session, engine: &engine, owner: &owner, terms }.drive(owned).await
 }
 
-/// Whether the mock takes its time: only where somebody watches.
-pub(crate) fn is_paced(session: &Session, no_pace: bool, is_detached: bool) -> bool {
-    !no_pace && !session.out.is_json() && session.out.is_watched() && (!is_detached || session.out.can_ask())
+/// The terms on which a run goes on. The mock takes its time only where somebody watches.
+pub(crate) fn terms(session: &Session, args: &GoOnArgs) -> Terms {
+    let is_watched = session.out.is_watched() && (!args.detach || session.out.can_ask());
+    Terms { is_paced: !args.no_pace && !session.out.is_json() && is_watched, slots: args.slots }
 }
 
 fn run_options(args: &RunArgs) -> Result<RunOptions, Error> {
@@ -61,6 +63,9 @@ fn run_options(args: &RunArgs) -> Result<RunOptions, Error> {
 
 /// `resume RUN`
 pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
+    if let Some(path) = &args.node {
+        return super::act::resume_part(session, &args.run.run, path, &args.go_on).await;
+    }
     let raise = parse_raise(args.budget_usd.as_deref(), args.budget_tokens.as_deref(), args.timeout.as_deref());
     let raise = raise.map_err(Error::usage)?;
     let (engine, run) = session.run(&args.run.run).await?;
@@ -104,7 +109,7 @@ pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, E
 
 /// What has to be said to a run so that it goes on, with higher ceilings where that is wanted.
 async fn resuming(engine: &Engine, run: &RunId, raise: Budget, by: &str) -> Result<Vec<Command>, Error> {
-    let resume = Command::Resume { raise, by: by.to_owned() };
+    let resume = Command::Resume { path: None, raise, by: by.to_owned() };
     match ops::would_accept(engine, run, &resume).await {
         Ok(()) => Ok(vec![resume]),
         Err(Error::Refused { reason, .. }) if reason == "not_paused" => {
@@ -113,7 +118,7 @@ async fn resuming(engine: &Engine, run: &RunId, raise: Budget, by: &str) -> Resu
                 return Ok(Vec::new());
             }
             // Ceilings are raised while nothing is ordered.
-            Ok(vec![Command::Pause { now: false, by: by.to_owned() }, resume])
+            Ok(vec![Command::Pause { path: None, now: false, by: by.to_owned() }, resume])
         }
         Err(error) => Err(error),
     }
@@ -127,13 +132,13 @@ pub(crate) async fn go_on(
     args: &GoOnArgs,
     verb: &str,
 ) -> Result<u8, Error> {
-    let is_paced = is_paced(session, args.no_pace, args.detach);
+    let terms = terms(session, args);
     if args.detach {
-        return go::leave(session, engine, run, is_paced, verb);
+        return go::leave(session, engine, run, terms, verb);
     }
     let owner = engine.announce()?;
-    match ops::adopt(engine, &owner, run, is_paced).await {
-        Ok(owned) => Going { session, engine, owner: &owner, is_paced }.drive(owned).await,
+    match ops::adopt(engine, &owner, run, terms).await {
+        Ok(owned) => Going { session, engine, owner: &owner, terms }.drive(owned).await,
         // Somebody else was faster.
         Err(Error::Held { .. }) => attach_to(session, engine, run).await,
         Err(error) => Err(error),

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod decisions;
+mod fleet;
 mod kills;
 mod place;
 mod repositories;

@@ -1,6 +1,7 @@
 //! Performing what models do: asks and agents. For now the mock answers for all of them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wf_ir::Value;
@@ -35,6 +36,9 @@ impl LocalEffects {
     ) -> Result<Outcome, Failed> {
         match self.reply(node, leaf, prepared, schema, ctx).await? {
             Ok(answered) if !answered.edits.is_empty() => Err(read_only().after(answered.usage)),
+            Ok(answered) if !answered.tasks.is_empty() => {
+                Err(failure("tasks", "only an agent adds tasks").after(answered.usage))
+            }
             Ok(answered) => Ok(Outcome::Succeeded(Box::new(typed(answered, schema, ctx).await?))),
             Err(outcome) => Ok(outcome),
         }
@@ -86,7 +90,8 @@ impl LocalEffects {
             edits.iter().for_each(|edit| trace.line("edit", &format!("{} {}", edit.change.name(), edit.path)));
             make(dir, edits).await.map_err(|failed| failed.after(usage))?;
         }
-        let mut success = typed(answered, schema, ctx).await?;
+        let tasks = std::mem::take(&mut answered.tasks).into_iter().map(Arc::new).collect();
+        let mut success = Success { tasks, ..typed(answered, schema, ctx).await? };
         if let Some(dir) = dir {
             let artifacts = keep::artifacts(&dir, &agent.artifacts, ctx).await;
             success.artifacts = artifacts.map_err(|failed| failed.after(usage))?;
@@ -105,7 +110,18 @@ impl LocalEffects {
     ) -> Result<Result<Answered, Outcome>, Failed> {
         let request = keep::load(&prepared.request, ctx).await?;
         let prompt = prompt_of(&request);
-        let reply = self.mock.answer(&question(ctx, node, leaf, schema, &prompt), &self.templates);
+        let mut asked = question(ctx, node, leaf, schema, &prompt);
+        if self.mock.listens(&asked) {
+            match Box::pin(bounded(node, ctx, ctx.steering.more_than(0))).await {
+                Waited::Over => {}
+                Waited::Cancelled => return Ok(Err(Outcome::Cancelled { usage: Usage::default() })),
+                Waited::TimedOut => return Ok(Err(Outcome::TimedOut { usage: Usage::default() })),
+            }
+        }
+        let told: Vec<Arc<str>> = leaf.steers.iter().cloned().chain(ctx.steering.told()).collect();
+        told.iter().for_each(|text| Trace::new(ctx, &leaf.path).line("told", text));
+        asked.told = &told;
+        let reply = self.mock.answer(&asked, &self.templates);
         let (latency, say, usage) = match &reply {
             Reply::Answer(answer) => (answer.latency, &answer.say, answer.usage),
             Reply::Failed { latency, say, usage, .. } => (*latency, say, *usage),
@@ -151,15 +167,20 @@ impl LocalEffects {
             }
             tokio::time::sleep(step).await;
         };
-        let timeout = node.timeout_ms.map_or(Duration::MAX, Duration::from_millis);
-        tokio::select! {
-            biased;
-            () = ctx.cancel.cancelled() => Waited::Cancelled,
-            waited = tokio::time::timeout(timeout, waiting) => match waited {
-                Ok(()) => Waited::Over,
-                Err(_) => Waited::TimedOut,
-            },
-        }
+        bounded(node, ctx, waiting).await
+    }
+}
+
+/// Waits for something within what a node may take, unless it is ended.
+async fn bounded(node: &Node, ctx: &Ctx, waiting: impl Future<Output = ()>) -> Waited {
+    let timeout = node.timeout_ms.map_or(Duration::MAX, Duration::from_millis);
+    tokio::select! {
+        biased;
+        () = ctx.cancel.cancelled() => Waited::Cancelled,
+        waited = tokio::time::timeout(timeout, waiting) => match waited {
+            Ok(()) => Waited::Over,
+            Err(_) => Waited::TimedOut,
+        },
     }
 }
 

@@ -200,6 +200,7 @@ pub(super) fn question<'a>(
         sample: leaf.sample,
         schema,
         context: &leaf.context,
+        told: &leaf.steers,
     }
 }
 

@@ -39,7 +39,7 @@ impl Pick {
                 None => (segment, None),
             };
             let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '*');
-            let is_index = |c: char| c.is_ascii_digit() || c == '*';
+            let is_index = |c: char| c.is_ascii_digit() || matches!(c, '.' | '*');
             !name.is_empty()
                 && name.chars().all(is_part)
                 && index.is_none_or(|index| !index.is_empty() && index.chars().all(is_index))

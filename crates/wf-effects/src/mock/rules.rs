@@ -41,6 +41,9 @@ pub(super) struct Rule {
     pub(super) usage: UsageRule,
     pub(super) latency_ms: Option<u64>,
     pub(super) throttle: Option<Throttle>,
+    pub(super) until_told: bool,
+    /// What is added to the list of tasks that an agent works on; texts in it are templates.
+    pub(super) tasks: Vec<Value>,
 }
 
 /// What a rule answers.
@@ -168,6 +171,10 @@ struct RuleText {
     latency_ms: Option<Spanned<u64>>,
     throttle: Option<Spanned<Throttle>>,
     error: Option<Spanned<ErrorRule>>,
+    #[serde(default)]
+    until_told: bool,
+    #[serde(default)]
+    tasks: Vec<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -280,6 +287,8 @@ impl Reader<'_> {
             usage: self.usage(rule.usage),
             latency_ms: latency,
             throttle,
+            until_told: rule.until_told,
+            tasks: rule.tasks,
         }
     }
 
@@ -482,6 +491,8 @@ fn canonical_rule(rule: &Rule) -> Value {
         ("cost_usd_micros", optional(rule.usage.cost_usd_micros)),
         ("latency_ms", optional(rule.latency_ms)),
         ("throttle", throttle),
+        ("until_told", rule.until_told.into()),
+        ("tasks", Value::List(rule.tasks.clone())),
     ])
 }
 

@@ -104,7 +104,7 @@ fn roles_carry_what_the_workflow_asks_of_them() {
         let fields = r#"{"roles":{"judge":{"needs":["json"],"params":{"temperature":0.5}}}}"#;
         let world = World::with_fields(Means { rules: "[[rule]]", ..Means::default() }, fields, vec![ask]);
         let prepared = world.prepare(&world.leaf("q", "{}")).await.unwrap();
-        expect![[r#"{"model":"mock","needs":["json"],"params":{"temperature":0.5},"provider":"mock","role":"judge","rules":"96db16f3bcd84020b966a004a674ec43bc76525b4a9f0ac3049a6c02e41f58d3","seed":"7"}"#]].assert_eq(&prepared.role.to_json());
+        expect![[r#"{"model":"mock","needs":["json"],"params":{"temperature":0.5},"provider":"mock","role":"judge","rules":"1f196e1515dd16a9858d5c2d8fe6857aacd02358b932d6fdac4f0335ee436bdf","seed":"7"}"#]].assert_eq(&prepared.role.to_json());
         let again = world.prepare(&world.leaf("q", "{}")).await.unwrap();
         assert!(Arc::ptr_eq(&prepared.role, &again.role));
     });

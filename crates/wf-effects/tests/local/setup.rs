@@ -8,7 +8,7 @@ use std::time::Duration;
 use wf_effects::git::{Git, GitOptions, Repository, Trees, TreesOptions, create_repository};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
-use wf_effects::{CancelToken, Ctx, Effects};
+use wf_effects::{CancelToken, Ctx, Effects, Grant, Steering};
 use wf_ir::{Draft, Key, Node, Span, Spanned, SpannedValue, Value, Workflow, validate};
 use wf_kernel::effect::{LeafRequest, Request, TreeUse};
 use wf_kernel::record::{Failure, Prepared, Success};
@@ -42,6 +42,7 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) workflow: Arc<Workflow>,
     pub(crate) cancel: CancelToken,
+    pub(crate) steering: Steering,
     pub(crate) repository: Option<Repository>,
     /// The first commit of the repository.
     pub(crate) base: String,
@@ -132,6 +133,7 @@ impl World {
             store: Store::memory(),
             workflow: Arc::new(workflow),
             cancel: CancelToken::default(),
+            steering: Steering::default(),
             repository,
             base,
         }
@@ -145,6 +147,8 @@ impl World {
             blobs: Arc::clone(&self.store.blobs),
             traces: Arc::clone(&self.store.traces),
             cancel: self.cancel.clone(),
+            steering: self.steering.clone(),
+            grant: Grant::unshared(),
         }
     }
 
@@ -164,6 +168,7 @@ impl World {
             sample: 0,
             context: Arc::new(context),
             feedback: None,
+            steers: Vec::new(),
             tree: TreeUse::None,
         }
     }

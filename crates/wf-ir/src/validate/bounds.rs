@@ -24,8 +24,38 @@ pub(super) fn check(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
             report.error(codes::MIN_OK, raw.nodes[ix].span_of("min_ok"), message);
         }
     }
+    check_growth(raw, lowered, report);
     check_leaves(raw, lowered, report);
     check_inputs(raw, lowered, report);
+}
+
+/// An agent that adds tasks stands in a list of them, and takes turns with its neighbours in one element: else the names
+/// of the new elements would depend on who was faster.
+fn check_growth(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {
+    for (ix, node) in lowered.nodes.iter().enumerate() {
+        if !matches!(&node.kind, Kind::Agent(agent) if agent.tasks_max > 0) {
+            continue;
+        }
+        let around = std::iter::successors(node.parent, |at| lowered.nodes[at.0 as usize].parent);
+        let wide =
+            |at: &NodeIx| matches!(lowered.nodes[at.0 as usize].kind, Kind::Expand { .. } | Kind::Parallel { .. });
+        let nearest = around.map(|at| &lowered.nodes[at.0 as usize]).find(|node| wide(&node.ix));
+        let span = raw.nodes[ix].span_of("tasks");
+        match nearest.map(|node| (&node.kind, node)) {
+            Some((Kind::Expand { .. }, _)) => {}
+            Some((_, parallel)) => {
+                let message =
+                    format!("`tasks` adds to a list, and here the agents of `{}` would add side by side", parallel.id);
+                let hint = Some("put the agent directly into the `expand`, or into a sequence in it".to_owned());
+                report.hinted(codes::NO_LIST, span, message, hint);
+            }
+            None => {
+                let message = "`tasks` adds to the list of the `expand` around the agent, and there is none".to_owned();
+                let hint = Some("put the agent into an `expand` over the first tasks".to_owned());
+                report.hinted(codes::NO_LIST, span, message, hint);
+            }
+        }
+    }
 }
 
 fn check_leaves(raw: &RawWorkflow, lowered: &Lowered, report: &mut Report) {

@@ -14,7 +14,7 @@ use crate::node::{
 use crate::value::Value;
 
 use super::forms::regex_fault;
-use super::lower::{Lowering, Want, entry, globs, index, kind_word, millis, texts};
+use super::lower::{Lowering, Want, count_of, entry, globs, index, kind_word, millis, texts};
 use super::normal::RawNode;
 use super::scope::Place;
 
@@ -71,7 +71,9 @@ impl<'w> Lowering<'w, '_> {
         let vars = self.vars(ix);
         let ensure = self.expr_field(ix, "ensure", Place::Ensure(ix), Want::Bool);
         let resumes = raw.fields.get("resumes").and_then(|field| self.resumed(ix, field));
+        let tasks = raw.fields.get("tasks").and_then(|tasks| count_of(entry(tasks, "max")));
         Some(Agent {
+            tasks_max: tasks.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
             prompt: prompt?,
             vars,
             reads: globs(raw.items("reads")),

@@ -436,7 +436,7 @@ fn millis_of(field: &Spanned) -> Option<u64> {
     }
 }
 
-fn count_of(field: Option<&Spanned>) -> Option<u64> {
+pub(super) fn count_of(field: Option<&Spanned>) -> Option<u64> {
     match field.map(|field| &field.value) {
         Some(SpannedValue::Int(number)) => u64::try_from(*number).ok(),
         _ => None,

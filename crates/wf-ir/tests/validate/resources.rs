@@ -160,6 +160,25 @@ fn comparing_scopes_is_bounded() {
 }
 
 #[test]
+fn agents_that_add_tasks_stand_in_a_list() {
+    check_nodes(
+        r#"{agent: a, prompt: "x", tasks: {max: 2}},
+        {expand: e, over: "['x']", max_children: 5, children: [
+            {agent: b, prompt: "y", tasks: {max: 2}},
+            {loop_until: l, until: "iteration > 1", max_iterations: 2, children: [{agent: f, prompt: "q", tasks: {max: 1}}]},
+            {parallel: p, children: [{agent: c, prompt: "z", tasks: {max: 2}}, {agent: d, prompt: "w", tasks: {max: 0}}]}
+        ]}"#,
+        expect![[r#"
+            1:44: WF0510 `tasks` adds to the list of the `expand` around the agent, and there is none
+                 hint: put the agent into an `expand` over the first tasks
+            5:69: WF0510 `tasks` adds to a list, and here the agents of `p` would add side by side
+                 hint: put the agent directly into the `expand`, or into a sequence in it
+            5:117: WF0114 `max` must be from 1 to 20000, not 0
+        "#]],
+    );
+}
+
+#[test]
 fn equal_candidates() {
     check_nodes(
         r#"{parallel: p, children: [

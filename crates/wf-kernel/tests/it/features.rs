@@ -1,9 +1,11 @@
 //! What each node does, one screen each: a workflow, a script of answers, and the timeline that comes of it.
 //!
 //! A script line is `PATH[@ATTEMPT]: ANSWER`, where an answer is `json VALUE`, `fail CODE`, `final CODE` (not worth
-//! another attempt), `timeout`, `throttle MS`, `hang` (never answers), or `wrote FILE…` for checkpoints. What no line
-//! names succeeds at once with a text. Lines that begin with `>` are commands, carried out when nothing else can happen:
-//! `> approve PATH`, `> reject PATH`, `> signal NAME`, `> cancel [PATH]`, `> pause`, `> resume [tokens=N]`, `> retry`.
+//! another attempt), `adds TASK…` (to the list of tasks), `timeout`, `throttle MS`, `hang` (never answers), `wrote FILE…` for checkpoints, or `full MS` for a
+//! branch whose tree is not to be had the first time. What no line names succeeds at once with a text. Lines that begin
+//! with `>` are carried out when nothing else can happen. Commands: `> approve PATH`, `> reject PATH`, `> signal NAME`,
+//! `> cancel [PATH]`, `> pause [PATH] [now]`, `> resume [PATH|tokens=N]`, `> steer PATH TEXT`, `> retry`. And accidents:
+//! `> die` (the owner does, and another adopts the run), `> lose PATH` (the worker that performs it is gone).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,9 +14,10 @@ use expect_test::{Expect, expect};
 use serde_json::{Value as Json, json};
 use wf_ir::node::Budget;
 use wf_ir::{Kind, Value, Workflow};
-use wf_kernel::record::{EffectOutcome, Failure, Success};
+use wf_kernel::record::{Adopted, EffectOutcome, Failure, Success, WorkerLost};
 use wf_kernel::{
-    Command, Decision, Effect, Input, InputBody, Outcome, Record, Replay, Request, RunState, Usage, ValueRef, step,
+    Command, Decision, Effect, Input, InputBody, Outcome, Record, Replay, Request, RunState, Usage, ValueRef,
+    in_flight, step,
 };
 
 use crate::simulate::{fold, started};
@@ -64,7 +67,7 @@ fn timeline(workflow: &Arc<Workflow>, script: &mut Script) -> String {
                 _ => match script.commands.pop_front() {
                     Some(command) => {
                         lines.push(format!("{now:>5} > {command}"));
-                        InputBody::Command(parse_command(&command))
+                        accident(&command, &state).unwrap_or_else(|| InputBody::Command(parse_command(&command)))
                     }
                     None => break,
                 },
@@ -89,6 +92,9 @@ fn timeline(workflow: &Arc<Workflow>, script: &mut Script) -> String {
                 }
             }
         }
+        for (effect, text) in turn.steers {
+            lines.push(format!("{now:>5} tell {}: {text}", effect.subject));
+        }
         for effect in turn.cancels {
             if hanging.remove(&effect) {
                 let outcome = Outcome::Cancelled { usage: Usage::default() };
@@ -108,6 +114,11 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
     let plain = answer(7, CALM, workflow, effect);
     let (path, attempt) = match &effect.request {
         Request::Perform { leaf, .. } => (leaf.path.clone(), leaf.attempt),
+        Request::Acquire { branch, .. } if effect.id.generation < 3 => {
+            let full = script.answers.get(&**branch).and_then(|it| it.strip_prefix("full "));
+            let busy = |ms: &str| Outcome::Throttled { retry_after_ms: ms.parse().unwrap(), usage: Usage::default() };
+            return Some(full.map_or(plain, busy));
+        }
         Request::Checkpoint { leaf, .. } => {
             let Some(files) = script.answers.get(&**leaf).and_then(|it| it.strip_prefix("wrote ")) else {
                 return Some(plain);
@@ -140,6 +151,11 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
         })))
     };
     match word {
+        "adds" => {
+            let Some(Outcome::Succeeded(mut it)) = Some(success(Value::from("fine"), usage)) else { return None };
+            it.tasks = rest.split(' ').map(|task| Arc::new(Value::from(task))).collect();
+            Some(Outcome::Succeeded(it))
+        }
         "json" => Some(success(Value::from_json(rest).unwrap(), usage)),
         "fail" => failed(true),
         "final" => failed(false),
@@ -162,7 +178,18 @@ fn effect_node(effect: &Effect) -> wf_ir::NodeIx {
 
 fn success(value: Value, usage: Usage) -> Outcome {
     let value = ValueRef::of(Arc::new(value)).0;
-    Outcome::Succeeded(Box::new(Success { value, usage, artifacts: BTreeMap::new(), rescued: None }))
+    let (artifacts, rescued, tasks) = (BTreeMap::new(), None, Vec::new());
+    Outcome::Succeeded(Box::new(Success { value, usage, artifacts, rescued, tasks }))
+}
+
+fn accident(text: &str, state: &RunState) -> Option<InputBody> {
+    let claimed = in_flight(state);
+    if text == "die" {
+        return Some(InputBody::Adopted(Adopted { owner: "next".to_owned(), epoch: 2, claimed, died: true }));
+    }
+    let path = text.strip_prefix("lose ")?;
+    let claimed = claimed.into_iter().filter(|effect| &*effect.subject == path).collect();
+    Some(InputBody::WorkerLost(WorkerLost { worker: "bob".to_owned(), claimed }))
 }
 
 fn parse_command(text: &str) -> Command {
@@ -179,10 +206,21 @@ fn parse_command(text: &str) -> Command {
         },
         "signal" => Command::Signal { name: rest.to_owned(), payload: Value::Int(5), by },
         "cancel" => Command::Cancel { path, by },
-        "pause" => Command::Pause { now: rest == "now", by },
+        "pause" => {
+            let (path, now) = match rest.strip_suffix("now") {
+                Some(path) => (path.trim(), true),
+                None => (rest, false),
+            };
+            Command::Pause { path: (!path.is_empty()).then(|| path.to_owned()), now, by }
+        }
+        "steer" => {
+            let (path, text) = rest.split_once(' ').unwrap();
+            Command::Steer { path: path.to_owned(), text: text.to_owned(), by }
+        }
         "resume" => {
             let tokens = rest.strip_prefix("tokens=").map(|it| it.parse().unwrap());
-            Command::Resume { raise: Budget { tokens, ..Budget::default() }, by }
+            let path = path.filter(|_| tokens.is_none());
+            Command::Resume { path, raise: Budget { tokens, ..Budget::default() }, by }
         }
         _ => Command::Retry { path, by },
     }
@@ -198,6 +236,7 @@ fn told(decision: &Decision) -> Option<String> {
             format!("open {path}{}{}", count.unwrap_or_default(), side.unwrap_or_default())
         }
         Decision::FrameOpened { path, index } => format!("open {path}[{index}]"),
+        Decision::Grew { path, by, count, .. } => format!("{by} adds to {path}: {count} in all"),
         Decision::Ordered { effect } if effect.phase == wf_kernel::Phase::Prepare => return None,
         Decision::Ordered { effect } => format!("order {} of {}", word(&effect.phase), effect.subject),
         Decision::Started { path, attempt, .. } => format!("start {path} #{attempt}"),
@@ -219,8 +258,14 @@ fn told(decision: &Decision) -> Option<String> {
             format!("end {path} {}{}{}", status.as_str(), reason.unwrap_or_default(), value.unwrap_or_default())
         }
         Decision::Overrun { path, excess } => format!("overrun {path} by {}", excess.tokens),
-        Decision::Suspended { cause } => format!("suspend: {}", word(cause)),
-        Decision::Resumed { .. } => "resume".to_owned(),
+        Decision::Suspended { path, cause, reason } => {
+            let path = path.as_ref().map(|path| format!(" {path}")).unwrap_or_default();
+            let reason = reason.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+            format!("suspend{path}: {}{reason}", word(cause))
+        }
+        Decision::Resumed { path, .. } => {
+            format!("resume{}", path.as_ref().map(|path| format!(" {path}")).unwrap_or_default())
+        }
         Decision::Reopened { paths } => format!("reopen {}", paths.join(" ")),
         Decision::RunEnded { status, verified, outputs, .. } => {
             let outputs = word(outputs);
@@ -719,6 +764,202 @@ fn pausing_now_uses_no_attempt() {
         |    7 end b skipped: {closed:{cause:cancelled}}
         |    7 run cancelled verified none outputs {inline:null}
     "#]],
+    );
+}
+
+#[test]
+fn a_part_of_a_run_can_be_paused() {
+    let children = json!([ask("a"), ask("b")]);
+    check(
+        json!([{ "parallel": "p", "children": [
+            { "sequence": "s", "children": children },
+            { "sequence": "t", "children": [ask("c"), { "wait": "d", "duration": "5s" }] },
+        ] }]),
+        "p/s/a: hang\n> pause p/s now\n> pause p/s/b\n> pause p/t\n> resume p/t\n> resume p/t\n> resume p/s\n> cancel",
+        expect![[r#"
+            |    0 open p
+            |    0 open p/s
+            |    0 open p/t
+            |    1 start p/s/a #1
+            |    2 start p/t/c #1
+            |    3 end p/t/c succeeded
+            |    3 wait p/t/d: {sleep:{until:5003}}
+            |    4 > pause p/s now
+            |    4 suspend p/s: paused_now
+            |    4 cancel p/s/a
+            |    5 rewind p/s/a
+            |    6 > pause p/s/b
+            |    6 refuse already_paused
+            |    7 > pause p/t
+            |    7 suspend p/t: paused
+            |    8 > resume p/t
+            |    8 resume p/t
+            |    9 > resume p/t
+            |    9 refuse not_paused
+            |   10 > resume p/s
+            |   10 resume p/s
+            |   11 start p/s/a #1
+            |   12 > cancel
+            |   12 close "": cancelled
+            |   12 cancel p/s/a
+            |   12 end p/t/d cancelled: {closed:{cause:cancelled}}
+            |   12 end p/t cancelled: {closed:{cause:cancelled}}
+            |   13 end p/s/a cancelled: {closed:{cause:cancelled}}
+            |   13 end p/s/b skipped: {closed:{cause:cancelled}}
+            |   13 end p/s cancelled: {closed:{cause:cancelled}}
+            |   13 end p cancelled: {closed:{cause:cancelled}}
+            |   13 run cancelled verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn an_agent_is_told_what_it_is_told_in_every_attempt() {
+    check(
+        json!([{ "agent": "a", "prompt": "work" }, ask("b")]),
+        "a: hang\n> steer a mind the gap\n> steer b hello\n> steer nobody hello\n> cancel",
+        expect![[r#"
+            |    1 start a #1
+            |    2 > steer a mind the gap
+            |    2 tell a: mind the gap
+            |    3 > steer b hello
+            |    3 refuse not_an_agent
+            |    4 > steer nobody hello
+            |    4 refuse unknown_instance
+            |    5 > cancel
+            |    5 close "": cancelled
+            |    5 cancel a
+            |    6 end a cancelled: {closed:{cause:cancelled}}
+            |    6 end b skipped: {closed:{cause:cancelled}}
+            |    6 run cancelled verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn the_task_of_a_lost_worker_is_done_again() {
+    check(
+        json!([{ "branch": "w", "writes": ["**"], "children": [
+            { "agent": "a", "prompt": "write", "writes": ["**"] },
+            { "command": "c", "argv": ["push"], "writes": ["**"] },
+        ] }]),
+        "w/c: hang\n> lose w/c\n> lose w/c\n> retry w/c\n> cancel",
+        expect![[r#"
+            |    0 order acquire of w
+            |    1 open w
+            |    2 start w/a #1
+            |    3 order checkpoint of w/a
+            |    4 end w/a succeeded
+            |    5 start w/c #1
+            |    6 > lose w/c
+            |    6 doubt w/c
+            |    7 > lose w/c
+            |    7 refuse stale
+            |    8 > retry w/c
+            |    9 start w/c #1
+            |   10 > cancel
+            |   10 close "": cancelled
+            |   10 cancel w/c
+            |   11 end w/c cancelled: {closed:{cause:cancelled}}
+            |   11 order harvest of w
+            |   12 end w cancelled: {closed:{cause:cancelled}}
+            |   12 order release of w
+            |   13 run cancelled verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn a_run_that_brings_its_process_down_five_times_is_parked() {
+    check(
+        json!([ask("a"), ask("b")]),
+        "b: hang\n> die\n> die\n> die\n> die\n> die\n> die\n> resume\n> die\n> cancel",
+        expect![[r#"
+            |    1 start a #1
+            |    2 end a succeeded
+            |    3 start b #1
+            |    4 > die
+            |    4 rewind b
+            |    5 start b #1
+            |    6 > die
+            |    6 rewind b
+            |    7 start b #1
+            |    8 > die
+            |    8 rewind b
+            |    9 start b #1
+            |   10 > die
+            |   10 rewind b
+            |   11 start b #1
+            |   12 > die
+            |   12 suspend: poisoned (whoever performed b went down 5 times in a row)
+            |   13 > die
+            |   14 > resume
+            |   14 resume
+            |   14 rewind b
+            |   15 start b #1
+            |   16 > die
+            |   16 rewind b
+            |   17 start b #1
+            |   18 > cancel
+            |   18 close "": cancelled
+            |   18 cancel b
+            |   19 end b cancelled: {closed:{cause:cancelled}}
+            |   19 run cancelled verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
+fn agents_add_to_the_list_they_work_on() {
+    check(
+        json!({ "workflow": "it", "outputs": { "all": "swarm" }, "children": [
+            { "expand": "swarm", "over": "['a', 'b']", "width": 1, "max_children": 5, "children": [
+                { "agent": "do", "prompt": "{{ swarm.item }}", "tasks": { "max": 2 }, "retry": { "attempts": 2 } },
+            ] },
+        ] }),
+        "swarm[0]/do: adds c d\nswarm[0.1]/do@1: adds e f g\nswarm[0.1]/do@2: adds e\nswarm[1]/do: adds x",
+        expect![[r#"
+            |    0 open swarm 2 of width 1
+            |    1 start swarm[0]/do #1
+            |    2 swarm[0]/do adds to swarm: 4 in all
+            |    2 end swarm[0]/do succeeded
+            |    3 start swarm[1]/do #1
+            |    4 swarm[1]/do adds to swarm: 5 in all
+            |    4 end swarm[1]/do succeeded
+            |    5 start swarm[0.0]/do #1
+            |    6 end swarm[0.0]/do succeeded
+            |    7 start swarm[0.1]/do #1
+            |    8 retry swarm[0.1]/do #2 not before 733
+            |  734 start swarm[0.1]/do #2
+            |  735 end swarm[0.1]/do failed: {failure:{code:tasks,message:with its 1 tasks the list has 6, and may have 5}}
+            |  736 start swarm[1.0]/do #1
+            |  737 end swarm[1.0]/do succeeded
+            |  737 end swarm succeeded
+            |  737 run succeeded verified none outputs {inline:{all:[fine,fine,null,fine,fine]}}
+        "#]],
+    );
+}
+
+#[test]
+fn a_branch_waits_for_a_tree() {
+    check(
+        json!([{ "branch": "w", "writes": ["**"], "children": [{ "agent": "a", "prompt": "write", "writes": ["**"] }] }]),
+        "w: full 500",
+        expect![[r#"
+            |    0 order acquire of w
+            |    1 wait w: {tree_pool:{until:501}}
+            |  501 order acquire of w
+            |  502 wait w: {tree_pool:{until:1002}}
+            | 1002 order acquire of w
+            | 1003 open w
+            | 1004 start w/a #1
+            | 1005 order checkpoint of w/a
+            | 1006 end w/a succeeded
+            | 1006 order harvest of w
+            | 1007 end w succeeded
+            | 1007 order release of w
+            | 1008 run succeeded verified none outputs {inline:{base:base,commit:e7ff61ab7386,deletions:1,files:[src/a.rs],insertions:2,results:{a:fine},tree:tree-e7ff61ab7386}}
+        "#]],
     );
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wf_ir::node::Budget;
 use wf_ir::{Kind, Workflow};
-use wf_kernel::record::{Adopted, Base, EffectOutcome, Origin, RunStarted};
+use wf_kernel::record::{Adopted, Base, EffectOutcome, Origin, RunStarted, WorkerLost};
 use wf_kernel::state::RunEnd;
 use wf_kernel::{
     Command, Decision, Effect, EffectId, Input, InputBody, Record, Replay, RunState, RunStatus, Stage, in_flight,
@@ -23,6 +23,7 @@ pub(crate) struct Simulated {
     pub(crate) records: Vec<Record>,
     pub(crate) end: RunEnd,
     pub(crate) crashes: u32,
+    pub(crate) workers_lost: u32,
     pub(crate) refused: u32,
     pub(crate) performed: u32,
 }
@@ -34,9 +35,17 @@ pub(crate) struct Trouble {
     pub(crate) duplicates: u64,
     pub(crate) losses: u64,
     pub(crate) commands: u64,
+    /// Of the leaves that go to workers of other processes.
+    pub(crate) remote: u64,
+    /// Of the turns in which a worker dies.
+    pub(crate) worker_deaths: u64,
 }
 
-pub(crate) const CALM: Trouble = Trouble { crashes: 0, duplicates: 0, losses: 0, commands: 0 };
+pub(crate) const CALM: Trouble =
+    Trouble { crashes: 0, duplicates: 0, losses: 0, commands: 0, remote: 0, worker_deaths: 0 };
+
+/// Workers of other processes.
+const WORKERS: u64 = 3;
 
 struct Simulator {
     workflow: Arc<Workflow>,
@@ -50,9 +59,12 @@ struct Simulator {
     /// Outcomes on their way, by time and order.
     arriving: BTreeMap<(i64, u64), EffectOutcome>,
     next: u64,
+    /// What workers of other processes perform; they live on when the owner dies.
+    remote: BTreeMap<EffectId, u64>,
     epoch: u64,
     inputs: usize,
     crashes: u32,
+    workers_lost: u32,
     refused: u32,
     performed: u32,
     retried: bool,
@@ -73,9 +85,11 @@ pub(crate) fn simulate(workflow: &Arc<Workflow>, seed: u64, weather: Weather, tr
         now: 1_000,
         arriving: BTreeMap::new(),
         next: 0,
+        remote: BTreeMap::new(),
         epoch: 1,
         inputs: 0,
         crashes: 0,
+        workers_lost: 0,
         refused: 0,
         performed: 0,
         retried: false,
@@ -89,6 +103,7 @@ pub(crate) fn simulate(workflow: &Arc<Workflow>, seed: u64, weather: Weather, tr
         records: simulator.records,
         end,
         crashes: simulator.crashes,
+        workers_lost: simulator.workers_lost,
         refused: simulator.refused,
         performed: simulator.performed,
     }
@@ -125,6 +140,11 @@ impl Simulator {
             assert!(self.inputs < INPUTS_MAX, "the run does not end\n{}", self.tail());
             if self.draw.chance(self.trouble.crashes) {
                 self.crash();
+                continue;
+            }
+            if self.draw.chance(self.trouble.worker_deaths) {
+                let worker = self.draw.below(WORKERS);
+                self.lose_worker(worker);
                 continue;
             }
             self.go_on_or_meddle();
@@ -165,11 +185,20 @@ impl Simulator {
 
     /// Nothing will come by itself: either answers were lost, which a new owner finds out, or a person is waited for.
     fn unblock(&mut self) {
-        if self.state.status() == RunStatus::Paused {
-            return self.command(Command::Resume { raise: Budget::default(), by: "person".to_owned() });
+        let resume = |path| Command::Resume { path, raise: Budget::default(), by: "person".to_owned() };
+        if matches!(self.state.status(), RunStatus::Paused | RunStatus::Poisoned) {
+            return self.command(resume(None));
         }
-        if !in_flight(&self.state).is_empty() {
+        let flying = in_flight(&self.state);
+        if let Some(worker) = flying.iter().find_map(|effect| self.remote.get(effect).copied()) {
+            return self.lose_worker(worker);
+        }
+        if !flying.is_empty() {
             return self.crash();
+        }
+        let paused = self.state.paused().next().map(|it| it.path.to_string());
+        if let Some(path) = paused {
+            return self.command(resume(Some(path)));
         }
         let waiting = self.state.live().find_map(|it| match it.stage {
             Stage::Doubt => Some((it.path.to_string(), true)),
@@ -193,9 +222,14 @@ impl Simulator {
         let by = "person".to_owned();
         let live: Vec<String> = self.state.live().map(|it| it.path.to_string()).collect();
         let any = live.get(self.draw.below(live.len() as u64) as usize).cloned();
-        let command = match self.draw.below(7) {
-            0 => Command::Pause { now: self.draw.chance(50), by },
-            1 => Command::Resume { raise: Budget::default(), by },
+        let some = any.clone().filter(|_| self.draw.chance(70));
+        let command = match self.draw.below(8) {
+            0 => Command::Pause { path: some, now: self.draw.chance(50), by },
+            1 => Command::Resume { path: some, raise: Budget::default(), by },
+            7 => match any {
+                Some(path) => Command::Steer { path, text: "mind the gap".to_owned(), by },
+                None => return self.go_on(),
+            },
             2 => Command::Signal { name: "go".to_owned(), payload: wf_ir::Value::Null, by },
             3 => Command::Retry { path: any, by },
             4 if self.draw.chance(20) => Command::Cancel { path: None, by },
@@ -220,12 +254,27 @@ impl Simulator {
         self.state = folded;
         let lost = self.draw.chance(50);
         if lost {
-            self.arriving.clear();
+            let remote = &self.remote;
+            self.arriving.retain(|_, arriving| remote.contains_key(&arriving.effect));
         }
         self.epoch += 1;
-        let claimed = in_flight(&self.state);
-        let adopted = Adopted { owner: format!("owner {}", self.epoch), epoch: self.epoch, claimed };
+        let claimed = in_flight(&self.state).into_iter().filter(|effect| !self.remote.contains_key(effect)).collect();
+        let died = self.draw.chance(90);
+        let adopted = Adopted { owner: format!("owner {}", self.epoch), epoch: self.epoch, claimed, died };
         self.take(InputBody::Adopted(adopted));
+    }
+
+    /// A worker dies, with what it performs; what it had reported may still arrive, late.
+    fn lose_worker(&mut self, worker: u64) {
+        self.workers_lost += 1;
+        let flying = in_flight(&self.state);
+        let is_its = |effect: &&EffectId| self.remote.get(*effect) == Some(&worker);
+        let claimed: Vec<EffectId> = flying.iter().filter(is_its).cloned().collect();
+        self.remote.retain(|_, by| *by != worker);
+        if self.draw.chance(50) {
+            self.arriving.retain(|_, arriving| !claimed.contains(&arriving.effect));
+        }
+        self.take(InputBody::WorkerLost(WorkerLost { worker: format!("worker {worker}"), claimed }));
     }
 
     /// Takes an input in, checks every invariant, and sends what was ordered on its way.
@@ -245,6 +294,9 @@ impl Simulator {
         for cancel in turn.cancels {
             self.cancelled(cancel);
         }
+        for (effect, _) in turn.steers {
+            assert!(in_flight(&self.state).contains(&effect), "{effect:?} was told something and does not run");
+        }
     }
 
     fn watch(&mut self, decision: &Decision) {
@@ -262,6 +314,10 @@ impl Simulator {
 
     fn perform(&mut self, effect: &Effect) {
         self.performed += 1;
+        if effect.id.phase == wf_kernel::Phase::Perform && self.draw.chance(self.trouble.remote) {
+            let worker = self.draw.below(WORKERS);
+            self.remote.insert(effect.id.clone(), worker);
+        }
         let outcome = EffectOutcome {
             effect: effect.id.clone(),
             outcome: answer(self.seed, self.weather, &self.workflow, effect),
@@ -295,13 +351,13 @@ impl Simulator {
                 assert!(spent <= ceiling, "{spent} tokens of {ceiling}\n{}", self.tail());
             }
         }
-        let waiting = outstanding(&mut self.state);
-        assert_eq!(
-            waiting.effects.iter().map(|it| it.id.clone()).collect::<Vec<_>>(),
-            in_flight(&self.state),
-            "what is outstanding is not what is in flight\n{}",
-            self.tail()
-        );
+        let waiting: Vec<EffectId> = outstanding(&mut self.state).effects.into_iter().map(|it| it.id).collect();
+        let mut flying = in_flight(&self.state);
+        if self.state.status() == RunStatus::Poisoned {
+            // What brought its process down is not to be done again before somebody says so.
+            flying.retain(|effect| waiting.contains(effect));
+        }
+        assert_eq!(waiting, flying, "what is outstanding is not what is in flight\n{}", self.tail());
         let mut working: BTreeSet<String> = BTreeSet::new();
         for instance in self.state.live() {
             let in_tree = matches!(instance.stage, Stage::Performing(_) | Stage::Checkpointing(_));

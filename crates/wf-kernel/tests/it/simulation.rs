@@ -10,6 +10,8 @@ use crate::world::{Weather, drawn_workflow};
 const FAIR: Weather = Weather { failures: 12, throttling: 8, unknown_usage: 5, lies_about_usage: false };
 const ROUGH: Weather = Weather { failures: 25, throttling: 10, unknown_usage: 20, lies_about_usage: true };
 
+const TROUBLE: Trouble = Trouble { crashes: 4, duplicates: 10, losses: 5, commands: 3, remote: 30, worker_deaths: 4 };
+
 /// The seeds of an ordinary run of the tests.
 const SEEDS: std::ops::Range<u64> = 0..1_000;
 
@@ -26,18 +28,20 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn every_seed_ends_and_replays_whatever_happens() {
     let mut ends = std::collections::BTreeMap::<&str, u32>::new();
-    let (mut crashes, mut refused) = (0, 0);
+    let (mut crashes, mut lost, mut refused) = (0, 0, 0);
     for seed in seeds() {
         let workflow = drawn_workflow(seed);
-        let trouble = Trouble { crashes: 4, duplicates: 10, losses: 5, commands: 3 };
+        let trouble = TROUBLE;
         let weather = if seed.is_multiple_of(2) { FAIR } else { ROUGH };
         let simulated = simulate(&workflow, seed, weather, trouble);
         *ends.entry(simulated.end.status.as_str()).or_default() += 1;
         crashes += simulated.crashes;
+        lost += simulated.workers_lost;
         refused += simulated.refused;
     }
     if seeds() == SEEDS {
         assert!(crashes > 1_000 && refused > 1_000, "{crashes} crashes, {refused} refusals");
+        assert!(lost > 500, "{lost} workers lost");
         assert!(ends.len() == 4, "{ends:?}");
     }
 }
@@ -46,7 +50,7 @@ fn every_seed_ends_and_replays_whatever_happens() {
 fn a_seed_gives_the_same_records_twice() {
     for seed in seeds().take(40) {
         let workflow = drawn_workflow(seed);
-        let trouble = Trouble { crashes: 4, duplicates: 10, losses: 5, commands: 3 };
+        let trouble = TROUBLE;
         let run = || simulate(&workflow, seed, FAIR, trouble).records;
         assert_eq!(run(), run());
     }
@@ -67,7 +71,7 @@ fn crashes_change_no_result() {
         }
         let weather = Weather { throttling: 0, ..FAIR };
         let calm = simulate(&workflow, seed, weather, CALM);
-        let killed = simulate(&workflow, seed, weather, Trouble { crashes: 8, duplicates: 5, losses: 5, commands: 0 });
+        let killed = simulate(&workflow, seed, weather, Trouble { crashes: 8, commands: 0, ..TROUBLE });
         if calm.end.result_digest != killed.end.result_digest {
             let show = |records: &[wf_kernel::Record]| {
                 let state = crate::simulate::fold(&workflow, records);
@@ -98,5 +102,5 @@ fn a_calm_run_performs_every_effect_once() {
     let workflow = drawn_workflow(3);
     let calm = Weather { failures: 0, throttling: 0, unknown_usage: 0, lies_about_usage: false };
     let simulated = simulate(&workflow, 3, calm, CALM);
-    expect!["2 0"].assert_eq(&format!("{} {}", simulated.performed, simulated.refused));
+    expect!["4 0"].assert_eq(&format!("{} {}", simulated.performed, simulated.refused));
 }

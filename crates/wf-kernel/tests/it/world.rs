@@ -141,6 +141,15 @@ impl Maker {
                          "width": 1 + self.draw.below(3), "max_children": 10, "min_ok": self.draw.below(2),
                          "children": self.list(count, depth, place) }),
             5 if !place.in_branch => self.contest(depth),
+            7 if !place.in_branch && self.draw.chance(50) => {
+                let id = self.id("e");
+                let mut children = self.list(count, depth, place);
+                let agent = json!({ "agent": self.id("c"), "prompt": format!("do {{{{ {id}.item }}}}"),
+                                    "retry": { "attempts": 2, "backoff": "1s" }, "tasks": { "max": 2 } });
+                children.insert(self.draw.below(children.len() as u64 + 1) as usize, agent);
+                json!({ "expand": id, "over": "['x', 'y']", "width": 1 + self.draw.below(3), "max_children": 12,
+                        "children": children })
+            }
             6 if !place.in_branch => json!({ "branch": self.id("b"), "writes": ["**"],
                          "children": self.list(count, depth, Place { in_branch: true }) }),
             1 => {
@@ -211,6 +220,9 @@ pub(crate) fn answer(seed: u64, weather: Weather, workflow: &Workflow, effect: &
     match &effect.request {
         Request::Prepare(leaf) => prepared(leaf),
         Request::Perform { leaf, .. } => performed(seed, weather, workflow, leaf, effect.id.generation),
+        Request::Acquire { branch, .. } if is_full(seed, weather, branch, effect.id.generation) => {
+            Outcome::Throttled { retry_after_ms: 700, usage: Usage::default() }
+        }
         Request::Acquire { base, .. } => Outcome::Acquired(TreeAt { commit: base.clone(), tree: tree_of(base) }),
         Request::Checkpoint { leaf, begin, at_ms, .. } => {
             let commit = short(&(leaf, begin, at_ms));
@@ -231,6 +243,12 @@ pub(crate) fn answer(seed: u64, weather: Weather, workflow: &Workflow, effect: &
         })),
         Request::Release { .. } => Outcome::Released { rescued: None },
     }
+}
+
+/// Whether no tree is to be had; depends on the generation, so that it ends.
+fn is_full(seed: u64, weather: Weather, branch: &str, generation: u32) -> bool {
+    let drawn = Digest::of_json(&(seed, branch, generation)).0[0];
+    generation < 6 && u64::from(drawn) % 100 < weather.throttling * 2
 }
 
 fn changed(path: &str) -> FileChange {
@@ -300,10 +318,18 @@ fn performed(seed: u64, weather: Weather, workflow: &Workflow, leaf: &LeafReques
         }
         _ => Value::from(format!("answer of {} at {}", leaf.path, leaf.attempt)),
     };
+    // Some add to their list, and some more than they may.
+    let tasks = match &workflow.node(leaf.node).kind {
+        Kind::Agent(agent) if agent.tasks_max > 0 && draw.chance(50) => {
+            (0..draw.below(4)).map(|at| Arc::new(Value::from(format!("{} of {}", at, leaf.path)))).collect()
+        }
+        _ => Vec::new(),
+    };
     Outcome::Succeeded(Box::new(Success {
         value: ValueRef::of(Arc::new(value)).0,
         usage,
         artifacts: BTreeMap::new(),
         rescued: None,
+        tasks,
     }))
 }

@@ -1,7 +1,7 @@
 //! Opening a database: where it lies, what it is, its settings, its schema. Whatever is not as it must be is refused.
 
-use std::fs::Permissions;
-use std::io;
+use std::fs::{File, Permissions};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// Marks a file as a store of ours ("whal").
 const APPLICATION_ID: i64 = 0x7768_616c;
 /// The schemas, oldest first; the version of the last is how many there are.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 /// How often a statement asks again for a lock that another process holds. With the pauses of [`wait_for_lock`] it
 /// gives up after some six seconds.
 const LOCK_TRIES_MAX: i32 = 2_000;
@@ -30,6 +30,9 @@ const WAL_BYTES_KEPT: i64 = 32 << 20;
 const CACHE_KIB: i64 = 8_192;
 /// How many prepared statements each connection keeps.
 const STATEMENTS_MAX: usize = 64;
+
+/// How many backups of one schema are kept at most; beyond, nothing is migrated until somebody has cleared them away.
+const BACKUPS_MAX: u32 = 100;
 
 /// How a SQLite store is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +182,7 @@ fn migrate(conn: &Connection, place: &Place, migrations: &[&str]) -> Result<(), 
         return Ok(());
     }
     // Asked again under the write lock: another process may have been quicker.
-    let tx = rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(fault)?;
+    let tx = rusqlite::Transaction::new_unchecked(conn, TransactionBehavior::Exclusive).map_err(fault)?;
     let version = check_schema(&tx, latest)?;
     if version > 0 && version < latest {
         back_up(place, version)?;
@@ -211,21 +214,63 @@ fn check_schema(conn: &Connection, latest: i64) -> Result<i64, OpenError> {
     Ok(version)
 }
 
-/// Saves the database as it is to `store.db.v<version>`, durably.
+/// Saves the database as it is beside it, durably, as `store.db.v<version>`. What is there under such a name stays
+/// there: if it is something else, the new one gets a number.
 fn back_up(place: &Place, version: i64) -> Result<(), OpenError> {
-    let target = place.path.with_extension(format!("db.v{version}"));
     let dir = place.path.parent().unwrap_or(Path::new("."));
-    let copy = tempfile::Builder::new().prefix("backup").tempfile_in(dir).map_err(io_fault)?;
+    let copy = tempfile::Builder::new().prefix("backup-").tempfile_in(dir).map_err(not_saved)?;
     // A second connection, because the first one is inside the transaction that is about to migrate.
     let mut into = open_file(copy.path())?;
     let from = place.reader()?;
     rusqlite::backup::Backup::new(&from, &mut into)
         .and_then(|backup| backup.run_to_completion(1_000, Duration::ZERO, None))
-        .map_err(fault)?;
-    into.close().map_err(|(_, error)| fault(error))?;
-    copy.as_file().sync_all().map_err(io_fault)?;
-    copy.persist(target).map_err(|error| io_fault(error.error))?;
-    sync_dir(dir).map_err(io_fault)
+        .map_err(not_saved)?;
+    into.close().map_err(|(_, error)| not_saved(error))?;
+    copy.as_file().sync_all().map_err(not_saved)?;
+    keep_backup(copy, &place.path, version).map_err(not_saved)?;
+    sync_dir(dir).map_err(not_saved)
+}
+
+/// Gives a backup the first name that is free, unless the same was kept before.
+fn keep_backup(mut copy: tempfile::NamedTempFile, path: &Path, version: i64) -> io::Result<()> {
+    for number in 1..=BACKUPS_MAX {
+        let suffix = if number == 1 { String::new() } else { format!(".{number}") };
+        let target = path.with_extension(format!("db.v{version}{suffix}"));
+        copy = match copy.persist_noclobber(&target) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => error.file,
+            Err(error) => return Err(error.error),
+        };
+        // A migration that did not come to its end has left it, and nobody has written since.
+        if is_same(copy.path(), &target)? {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other(format!("there are {BACKUPS_MAX} of them already")))
+}
+
+fn is_same(one: &Path, two: &Path) -> io::Result<bool> {
+    if !two.symlink_metadata()?.is_file() {
+        return Ok(false);
+    }
+    let (mut one, mut two) = (BufReader::new(File::open(one)?), BufReader::new(File::open(two)?));
+    loop {
+        let (left, right) = (one.fill_buf()?, two.fill_buf()?);
+        let len = left.len().min(right.len());
+        if left[..len] != right[..len] || (len == 0 && left.len() != right.len()) {
+            return Ok(false);
+        }
+        if len == 0 {
+            return Ok(true);
+        }
+        one.consume(len);
+        two.consume(len);
+    }
+}
+
+/// The store stays as it is, because its old schema could not be saved.
+fn not_saved(error: impl std::fmt::Display) -> OpenError {
+    OpenError::Unavailable(format!("the old schema cannot be saved beside the store: {error}").into())
 }
 
 /// Makes the database, or takes other users' rights away from the one that is there. SQLite gives the files that it
@@ -320,6 +365,106 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        std::fs::write(&place.path, "").unwrap();
+        let first = "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (7);";
+        migrate(&place.writer().unwrap(), &place, &[first]).unwrap();
+        let backups = || {
+            let mut names: Vec<_> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|it| it.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.retain(|name| name.contains(".v") || name.starts_with("backup"));
+            names.sort();
+            names.join(" ")
+        };
+        // What a migration leaves that does not come to its end is what the next one would save, however often.
+        for _ in 0..3 {
+            assert!(migrate(&place.writer().unwrap(), &place, &[first, "nonsense"]).is_err());
+            assert_eq!(backups(), "store.db.v1");
+        }
+        let before = std::fs::read(dir.path().join("store.db.v1")).unwrap();
+        place.writer().unwrap().execute_batch("INSERT INTO a VALUES (8)").unwrap();
+        std::fs::create_dir(dir.path().join("store.db.v1.2")).unwrap();
+        assert!(migrate(&place.writer().unwrap(), &place, &[first, "nonsense"]).is_err());
+        migrate(&place.writer().unwrap(), &place, &[first, "CREATE TABLE b (x INTEGER) STRICT"]).unwrap();
+        assert_eq!(backups(), "store.db.v1 store.db.v1.2 store.db.v1.3");
+        assert_eq!(std::fs::read(dir.path().join("store.db.v1")).unwrap(), before);
+    }
+
+    #[test]
+    fn a_crash_between_the_backup_and_the_commit_leaves_the_old_schema_whole() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let place_of = place;
+        let place = place_of(dir.path());
+        std::fs::write(&place.path, "").unwrap();
+        let first = "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (7);";
+        let second = "ALTER TABLE a ADD COLUMN y INTEGER DEFAULT 8;";
+        migrate(&place.writer().unwrap(), &place, &[first]).unwrap();
+        let conn = place.writer().unwrap();
+        let tx = rusqlite::Transaction::new_unchecked(&conn, TransactionBehavior::Exclusive).unwrap();
+        back_up(&place, 1).unwrap();
+        write_schema(&tx, 1, &[first, second]).unwrap();
+        // What a crash would leave at this moment.
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        let place = place_of(copy.path());
+        let conn = place.writer().unwrap();
+        assert_eq!(check_schema(&conn, 1).unwrap(), 1);
+        let sum = |sql: &str| -> i64 { conn.query_row(sql, [], |row| row.get(0)).unwrap() };
+        assert_eq!((sum("SELECT sum(x) FROM a"), sum("SELECT count(*) FROM pragma_table_info('a')")), (7, 1));
+        migrate(&conn, &place, &[first, second]).unwrap();
+        assert_eq!((sum("SELECT sum(x + y) FROM a"), sum("PRAGMA user_version")), (15, 2));
+    }
+
+    #[test]
+    fn of_many_that_open_at_once_one_migrates() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        std::fs::write(&place.path, "").unwrap();
+        let first = "CREATE TABLE a (x INTEGER) STRICT;";
+        migrate(&place.writer().unwrap(), &place, &[first]).unwrap();
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    let conn = place.writer().unwrap();
+                    migrate(&conn, &place, &[first, "INSERT INTO a VALUES (1)"]).unwrap();
+                    assert_eq!(check_schema(&conn, 2).unwrap(), 2);
+                });
+            }
+        });
+        let sum: i64 =
+            Connection::open(&place.path).unwrap().query_row("SELECT sum(x) FROM a", [], |row| row.get(0)).unwrap();
+        assert_eq!(sum, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_not_migrated() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        std::fs::write(&place.path, "").unwrap();
+        let first = "CREATE TABLE a (x INTEGER) STRICT;";
+        migrate(&place.writer().unwrap(), &place, &[first]).unwrap();
+        for number in 1..=BACKUPS_MAX {
+            let suffix = if number == 1 { String::new() } else { format!(".{number}") };
+            std::fs::write(dir.path().join(format!("store.db.v1{suffix}")), "in the way").unwrap();
+        }
+        let conn = place.writer().unwrap();
+        let refused = migrate(&conn, &place, &[first, "CREATE TABLE b (x INTEGER) STRICT"]).unwrap_err().to_string();
+        expect![
+            "the store is unavailable: the old schema cannot be saved beside the store: there are 100 of them already"
+        ]
+        .assert_eq(&refused);
+        assert_eq!(check_schema(&conn, 1).unwrap(), 1);
+    }
+
+    #[test]
     fn a_migration_that_fails_leaves_the_old_schema() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
@@ -339,6 +484,6 @@ mod tests {
         conn.pragma_update(None, "user_version", 9).unwrap();
         drop((place, conn));
         let refused = Place::prepare(dir.path(), &SqliteOptions::default()).err().unwrap().to_string();
-        expect!["the store has schema 9, this program knows up to 1"].assert_eq(&refused);
+        expect!["the store has schema 9, this program knows up to 2"].assert_eq(&refused);
     }
 }

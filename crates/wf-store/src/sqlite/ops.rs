@@ -1,19 +1,19 @@
 //! What the writer writes. Every operation checks first and writes second, see [`Failed`].
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use wf_ir::Digest;
 
 use super::Fault;
 use super::reads::{self, first_id, last_message, lease_of};
+use super::tasks::write_task;
 use super::writer::{Failed, WriteOp};
 use crate::inbox::{INBOX_WAITING_MAX, MESSAGE_ID_MAX};
 use crate::lease::{acquired, released, renewed};
 use crate::log::check_cursor;
-use crate::task::no_such_task;
 use crate::watch::Watchers;
 use crate::{
     AppendError, Appended, Batch, Chain, CreateError, Created, Epoch, Lease, LeaseError, Mark, MemoError, NewRecord,
-    NewRun, NewTask, PostError, RenewError, RunId, Seq, TaskChange,
+    NewRun, PostError, RenewError, RunId, Seq,
 };
 
 /// The last number that a run can have, so that its record ids fit.
@@ -129,7 +129,12 @@ impl WriteOp for Append {
 }
 
 /// The refusal of an operation on a run whose rows were not found.
-fn absent<O: WriteOp>(op: &O, conn: &Connection, run: &RunId, missing: impl FnOnce(RunId) -> O::Err) -> Failed<O::Err> {
+pub(crate) fn absent<O: WriteOp>(
+    op: &O,
+    conn: &Connection,
+    run: &RunId,
+    missing: impl FnOnce(RunId) -> O::Err,
+) -> Failed<O::Err> {
     match reads::absent(conn, run) {
         Ok(None) => Failed::Refused(missing(run.clone())),
         Ok(Some(fault)) => Failed::Refused(op.fault(fault)),
@@ -181,44 +186,6 @@ fn write_records(conn: &Connection, base: i64, chain: &mut Chain, records: &[New
     Ok(())
 }
 
-fn write_task(conn: &Connection, run_no: i64, change: &TaskChange) -> Result<(), Failed<String>> {
-    match change {
-        TaskChange::Insert(task) => insert_task(conn, run_no, task).map_err(Failed::Sql),
-        TaskChange::Set { instance, attempt, status, waits_for, at_ms } => {
-            let mut update: CachedStatement<'_> = conn.prepare_cached(
-                "UPDATE tasks SET status = ?4, waits_for = ?5, updated_ms = ?6
-                 WHERE run_no = ?1 AND instance = ?2 AND attempt = ?3",
-            )?;
-            match update.execute(params![run_no, instance, attempt, status.word(), waits_for, at_ms])? {
-                0 => Err(Failed::Undo(no_such_task(instance, *attempt))),
-                _ => Ok(()),
-            }
-        }
-    }
-}
-
-fn insert_task(conn: &Connection, run_no: i64, task: &NewTask) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "INSERT OR REPLACE INTO tasks
-             (run_no, instance, attempt, epoch, kind, status, worker, priority, needs, waits_for, at_ms, updated_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
-    )?
-    .execute(params![
-        run_no,
-        task.instance,
-        task.attempt,
-        task.epoch.0 as i64,
-        task.kind,
-        task.status.word(),
-        task.worker,
-        task.priority,
-        task.needs,
-        task.waits_for,
-        task.at_ms,
-    ])
-    .map(|_| ())
-}
-
 /// Posts to an inbox.
 pub(crate) struct Post {
     pub(crate) run: RunId,
@@ -240,16 +207,7 @@ impl WriteOp for Post {
         let Some((run_no, cursor)) = found else {
             return Err(absent(self, conn, &self.run, |run| PostError::Missing { run }));
         };
-        let id = last_message(conn, run_no)? + 1;
-        if id > MESSAGE_ID_MAX || id.saturating_sub(cursor) > INBOX_WAITING_MAX {
-            return Err(Failed::Refused(PostError::Full));
-        }
-        conn.prepare_cached("INSERT INTO inbox (id, at_ms, message) VALUES (?1, ?2, ?3)")?.execute(params![
-            first_id(run_no) + id as i64,
-            self.at_ms,
-            self.message
-        ])?;
-        Ok(id)
+        post_message(conn, run_no, cursor, &self.message, self.at_ms)?.ok_or(Failed::Refused(PostError::Full))
     }
 
     fn fault(&self, fault: Fault) -> PostError {
@@ -262,6 +220,26 @@ impl WriteOp for Post {
     fn announce(&self, out: &u64, watchers: &Watchers) {
         watchers.announce(&self.run, Mark { seq: Seq::START, message: *out });
     }
+}
+
+/// Puts a message into an inbox, if it is not full, and gives its id.
+pub(crate) fn post_message(
+    conn: &Connection,
+    run_no: i64,
+    cursor: u64,
+    message: &str,
+    at_ms: i64,
+) -> rusqlite::Result<Option<u64>> {
+    let id = last_message(conn, run_no)? + 1;
+    if id > MESSAGE_ID_MAX || id.saturating_sub(cursor) > INBOX_WAITING_MAX {
+        return Ok(None);
+    }
+    conn.prepare_cached("INSERT INTO inbox (id, at_ms, message) VALUES (?1, ?2, ?3)")?.execute(params![
+        first_id(run_no) + id as i64,
+        at_ms,
+        message
+    ])?;
+    Ok(Some(id))
 }
 
 /// Takes a lease.

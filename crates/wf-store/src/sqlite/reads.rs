@@ -12,8 +12,8 @@ use super::open::Place;
 use crate::id::is_run_id_prefix;
 use crate::log::CANDIDATES_MAX;
 use crate::{
-    Chain, Epoch, Head, Lease, Message, NewTask, OpenError, PageLimit, ReadError, RecordKind, RunFilter, RunId, RunRow,
-    Seq, StoredRecord, TaskFilter, TaskRow, TaskStatus, Verified,
+    Chain, Epoch, Head, Lease, Message, OpenError, PageLimit, ReadError, RecordKind, RunFilter, RunId, RunRow, Seq,
+    StoredRecord, Verified,
 };
 
 /// How many reads go on at the same time; the others wait.
@@ -109,7 +109,7 @@ fn missing(conn: &Connection, run: &RunId) -> ReadError {
     }
 }
 
-fn known_run_no(conn: &Connection, run: &RunId) -> Result<i64, ReadError> {
+pub(crate) fn known_run_no(conn: &Connection, run: &RunId) -> Result<i64, ReadError> {
     run_no(conn, run)?.ok_or_else(|| ReadError::Missing { run: run.clone() })
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     row.get::<_, [u8; 32]>(column).map(Digest)
 }
 
-fn bad_text(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(crate) fn bad_text(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
@@ -333,7 +333,7 @@ fn prefix_end(prefix: &str) -> String {
     format!("{prefix}{{")
 }
 
-fn as_limit(limit: usize) -> i64 {
+pub(crate) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -344,41 +344,6 @@ pub(crate) fn inbox(conn: &Connection, run: &RunId, after_id: u64, limit: usize)
         conn.prepare_cached("SELECT id, at_ms, message FROM inbox WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3")?;
     let rows = select.query_map([after, last_id(base), as_limit(limit)], |row| {
         Ok(Message { id: (row.get::<_, i64>(0)? - base) as u64, at_ms: row.get(1)?, message: row.get(2)? })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-pub(crate) fn tasks(conn: &Connection, run: &RunId, filter: &TaskFilter) -> Result<Vec<TaskRow>, ReadError> {
-    let run_no = known_run_no(conn, run)?;
-    let (instance, attempt) = match &filter.after {
-        Some((instance, attempt)) => (instance.as_str(), i64::from(*attempt)),
-        None => ("", -1),
-    };
-    let mut select = conn.prepare_cached(
-        "SELECT instance, attempt, epoch, kind, status, worker, priority, needs, waits_for, at_ms,
-             lease_until_ms, heartbeat_ms, updated_ms
-         FROM tasks WHERE run_no = ?1 AND (instance, attempt) > (?2, ?3) AND (?4 IS NULL OR status = ?4)
-         ORDER BY instance, attempt LIMIT ?5",
-    )?;
-    let status = filter.status.map(TaskStatus::word);
-    let rows = select.query_map(params![run_no, instance, attempt, status, as_limit(filter.limit)], |row| {
-        let word: String = row.get(4)?;
-        let status = TaskStatus::from_word(&word)
-            .ok_or_else(|| bad_text(4, std::io::Error::other(format!("{word:?} is not a status"))))?;
-        let task = NewTask {
-            instance: row.get(0)?,
-            attempt: row.get(1)?,
-            epoch: Epoch(unsigned(row, 2)?),
-            kind: row.get(3)?,
-            status,
-            worker: row.get(5)?,
-            priority: row.get(6)?,
-            needs: row.get(7)?,
-            waits_for: row.get(8)?,
-            at_ms: row.get(9)?,
-        };
-        let (lease_until_ms, heartbeat_ms, updated_ms) = (row.get(10)?, row.get(11)?, row.get(12)?);
-        Ok(TaskRow { run: run.clone(), task, lease_until_ms, heartbeat_ms, updated_ms })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -9,27 +9,7 @@ use wf_store::{
     ReadError, RenewError, ResolveError, RunFilter, RunId, Seq, Store, TaskChange, TaskFilter, TaskStatus,
 };
 
-use crate::fixture::{all_tasks, batch, board, create, head, new_run, on_disk, payloads, records, run, task};
-
-/// Runs every case of the suite on every back end.
-macro_rules! suite {
-    ($($case:ident)*) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $case() {
-                super::$case(wf_store::Store::memory()).await;
-            })*
-        }
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $case() {
-                let on_disk = super::on_disk();
-                super::$case(on_disk.store.clone()).await;
-                assert_eq!(on_disk.store.runs.check().await.unwrap(), Vec::<String>::new());
-            })*
-        }
-    };
-}
+use crate::fixture::{all_tasks, batch, board, create, fill_inbox, head, new_run, payloads, records, run, task};
 
 suite! {
     a_log_gives_back_what_was_appended
@@ -396,43 +376,13 @@ async fn the_inbox_cursor_only_moves_forward(store: Store) {
 
 async fn an_inbox_can_be_full(store: Store) {
     let (run, _) = create(&store, "r1", "i:a").await;
-    let posts = (0..wf_store::inbox::INBOX_WAITING_MAX).map(|_| store.inbox.post(&run, String::new(), 0));
-    let mut posts: Vec<_> = posts.collect();
-    // Many at a time, so that the disk is asked seldom.
-    let mut last = 0;
-    while !posts.is_empty() {
-        let some = posts.split_off(posts.len().saturating_sub(250));
-        let mut set = Vec::new();
-        for post in some {
-            set.push(post);
-        }
-        last = last.max(join(set).await.into_iter().map(Result::unwrap).max().unwrap());
-    }
+    let last = fill_inbox(&store, &run).await;
     assert_eq!(last, wf_store::inbox::INBOX_WAITING_MAX);
     assert!(matches!(store.inbox.post(&run, String::new(), 0).await, Err(PostError::Full)));
     let taken = Batch { inbox_taken: Some(1), ..batch("i:b") };
     store.log.append(&run, Seq(1), Epoch::NEVER_OWNED, taken).await.unwrap();
     assert_eq!(store.inbox.post(&run, String::new(), 0).await.unwrap(), last + 1);
     assert!(matches!(store.inbox.post(&run, String::new(), 0).await, Err(PostError::Full)));
-}
-
-/// Polls all futures together until each has answered.
-async fn join<T>(futures: Vec<wf_store::BoxFuture<'_, T>>) -> Vec<T> {
-    let mut waiting: Vec<_> = futures.into_iter().map(Some).collect();
-    let mut answers = Vec::new();
-    std::future::poll_fn(|ctx| {
-        for slot in &mut waiting {
-            if let Some(future) = slot
-                && let std::task::Poll::Ready(answer) = future.as_mut().poll(ctx)
-            {
-                answers.push(answer);
-                *slot = None;
-            }
-        }
-        if waiting.iter().any(Option::is_some) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
-    })
-    .await;
-    answers
 }
 
 async fn a_lease_has_one_holder(store: Store) {
@@ -511,11 +461,11 @@ async fn a_repeated_attempt_replaces_its_task(store: Store) {
     new.batch.tasks = vec![task("b", 1, TaskStatus::Claimed)];
     store.log.create_run(new).await.unwrap();
     let TaskChange::Insert(mut again) = task("b", 1, TaskStatus::Pending) else { unreachable!() };
-    (again.epoch, again.worker, again.at_ms) = (Epoch(2), None, 70);
+    (again.generation, again.worker, again.at_ms) = (3, None, 70);
     let change = Batch { tasks: vec![TaskChange::Insert(again.clone())], ..batch("") };
     store.log.append(&run("r1"), Seq(1), Epoch::NEVER_OWNED, change).await.unwrap();
     let rows = store.tasks.tasks(&run("r1"), all_tasks()).await.unwrap();
-    assert_eq!((rows.len(), &rows[0].task, rows[0].updated_ms), (1, &again, 70));
+    assert_eq!((rows.len(), &rows[0].task, rows[0].epoch, rows[0].updated_ms), (1, &again, Epoch(2), 70));
 }
 
 async fn tasks_are_listed_by_status_and_in_pages(store: Store) {

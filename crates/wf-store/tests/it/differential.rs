@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use wf_store::{
-    Batch, Epoch, FirstOwner, Head, NewRecord, PageLimit, RecordKind, RunFilter, RunId, Seq, Store, TaskChange,
-    TaskFilter, TaskStatus,
+    Batch, BoardFilter, Capabilities, Claim, Completion, Epoch, FirstOwner, Head, Heartbeat, NewRecord, NewTask,
+    PageLimit, RecordKind, RunFilter, RunId, Seq, Store, TaskChange, TaskFilter, TaskRef, TaskSignal, TaskStatus,
+    WorkerRow,
 };
 
-use crate::fixture::{new_run, on_disk, open, run, task};
+use crate::fixture::{new_run, new_task, on_disk, open, run};
 
 /// One operation on one of a few runs. Positions and epochs are near the right ones, so that most fit and some do not.
 #[derive(Debug, Clone)]
@@ -20,7 +21,21 @@ enum Op {
     Memo { key: u8, row: String },
     Blob(Vec<u8>),
     Trace { run: RunId, instance: &'static str, line: String },
+    Claim(Claim),
+    Beat { worker: &'static str, held: Vec<Held>, now_ms: i64 },
+    Complete { worker: &'static str, held: Held },
+    Abandon { worker: &'static str, held: Vec<Held> },
+    Forget { worker: &'static str },
     Reopen,
+}
+
+/// A task whose epoch is near the right one.
+#[derive(Debug, Clone)]
+struct Held {
+    run: RunId,
+    instance: &'static str,
+    attempt: u32,
+    epoch_off: i64,
 }
 
 fn a_run() -> impl Strategy<Value = RunId> {
@@ -36,14 +51,69 @@ fn a_record() -> impl Strategy<Value = NewRecord> {
     (kind, any::<i64>(), ".{0,12}").prop_map(|(kind, at_ms, payload)| NewRecord { kind, at_ms, payload })
 }
 
+fn an_instance() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["x", "x[1]", "y/z"])
+}
+
+fn a_worker() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["w1", "w2"])
+}
+
+fn a_new_task() -> impl Strategy<Value = NewTask> {
+    let status = prop_oneof![4 => Just(TaskStatus::Pending), 1 => prop::sample::select(TaskStatus::ALL.to_vec())];
+    let needs = prop::sample::select(vec!["[]", r#"["git"]"#, r#"[ "gpu","git" ]"#]);
+    (an_instance(), 0..3u32, status, needs, -1..2i64, 0..3i64, prop::option::weighted(0.8, ".{0,6}")).prop_map(
+        |(instance, attempt, status, needs, priority, at_ms, request)| {
+            let needs = needs.to_owned();
+            NewTask { needs, priority, at_ms, request, ..new_task(instance, attempt, status) }
+        },
+    )
+}
+
 fn a_task() -> impl Strategy<Value = TaskChange> {
-    let instance = prop::sample::select(vec!["x", "x[1]", "y/z"]);
     let status = prop::sample::select(TaskStatus::ALL.to_vec());
     let waits_for = prop::option::of(".{0,4}");
-    (instance, 0..3u32, status, waits_for, any::<i64>(), 0..5u8).prop_map(
-        |(instance, attempt, status, waits_for, at_ms, which)| match which {
-            0 => TaskChange::Set { instance: instance.to_owned(), attempt, status, waits_for, at_ms },
-            _ => task(instance, attempt, status),
+    let set = (an_instance(), 0..3u32, status, waits_for, any::<i64>()).prop_map(
+        |(instance, attempt, status, waits_for, at_ms)| {
+            let instance = instance.to_owned();
+            TaskChange::Set { instance, attempt, status, waits_for, at_ms }
+        },
+    );
+    let signal = prop_oneof![Just(TaskSignal::Cancel), ".{0,4}".prop_map(TaskSignal::Text)];
+    let signal = (an_instance(), 0..3u32, signal).prop_map(|(instance, attempt, signal)| TaskChange::Signal {
+        instance: instance.to_owned(),
+        attempt,
+        signal,
+    });
+    prop_oneof![8 => a_new_task().prop_map(TaskChange::Insert), 1 => set, 1 => signal]
+}
+
+fn a_held() -> impl Strategy<Value = Held> {
+    (a_run(), an_instance(), 0..3u32, mostly_right()).prop_map(|(run, instance, attempt, epoch_off)| Held {
+        run,
+        instance,
+        attempt,
+        epoch_off,
+    })
+}
+
+fn a_claim() -> impl Strategy<Value = Claim> {
+    let can = prop_oneof![
+        2 => Just(Capabilities::All),
+        1 => Just(Capabilities::Only(vec![])),
+        1 => Just(Capabilities::Only(vec!["git".to_owned()])),
+    ];
+    let only =
+        prop::option::weighted(0.3, prop::collection::vec((an_instance().prop_map(str::to_owned), 0..3u32), 0..4));
+    (a_worker(), can, prop::option::of(a_run()), only, 0..5usize, 0..50i64, -1..20i64).prop_map(
+        |(worker, can, run, only, limit, now_ms, ttl_ms)| Claim {
+            worker: worker.to_owned(),
+            can,
+            run,
+            only,
+            limit,
+            now_ms,
+            ttl_ms,
         },
     )
 }
@@ -76,6 +146,12 @@ fn an_op() -> impl Strategy<Value = Op> {
         1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Op::Blob),
         1 => (a_run(), prop::sample::select(vec!["x", "y"]), ".{0,9}")
             .prop_map(|(run, instance, line)| Op::Trace { run, instance, line }),
+        6 => a_claim().prop_map(Op::Claim),
+        3 => (a_worker(), prop::collection::vec(a_held(), 0..4), 0..99i64)
+            .prop_map(|(worker, held, now_ms)| Op::Beat { worker, held, now_ms }),
+        4 => (a_worker(), a_held()).prop_map(|(worker, held)| Op::Complete { worker, held }),
+        2 => (a_worker(), prop::collection::vec(a_held(), 0..4)).prop_map(|(worker, held)| Op::Abandon { worker, held }),
+        1 => a_worker().prop_map(|worker| Op::Forget { worker }),
         1 => Just(Op::Reopen),
     ]
 }
@@ -114,8 +190,44 @@ async fn answer(store: &Store, op: &Op) -> String {
             store.traces.flush().await;
             format!("{:?}", store.traces.read(&run, instance, 0).await)
         }
+        Op::Claim(claim) => format!("{:?}", store.tasks.claim(claim).await),
+        Op::Beat { worker, held, now_ms } => {
+            let held = refs(store, &held).await;
+            let worker = WorkerRow {
+                worker: worker.to_owned(),
+                slots: 2,
+                busy: held.len() as u32,
+                can: Capabilities::All,
+                host: "box".to_owned(),
+                started_ms: 0,
+                heartbeat_ms: 0,
+            };
+            format!("{:?}", store.tasks.heartbeat(Heartbeat { worker, held, now_ms, ttl_ms: 9 }).await)
+        }
+        Op::Complete { worker, held } => {
+            let task = refs(store, &[held]).await.remove(0);
+            let (worker, message) = (worker.to_owned(), "well".to_owned());
+            format!("{:?}", store.tasks.complete(Completion { task, worker, message, at_ms: 4 }).await)
+        }
+        Op::Abandon { worker, held } => {
+            let held = refs(store, &held).await;
+            format!("{:?}", store.tasks.abandon(worker, held).await)
+        }
+        Op::Forget { worker } => format!("{:?}", store.tasks.forget_worker(worker).await),
         Op::Reopen => String::new(),
     }
+}
+
+async fn refs(store: &Store, held: &[Held]) -> Vec<TaskRef> {
+    let mut refs = Vec::new();
+    for Held { run, instance, attempt, epoch_off } in held {
+        let filter = TaskFilter { status: None, after: None, limit: 99 };
+        let rows = store.tasks.tasks(run, filter).await.unwrap_or_default();
+        let row = rows.iter().find(|row| row.task.instance == *instance && row.task.attempt == *attempt);
+        let epoch = Epoch(row.map_or(1, |row| row.epoch.0).saturating_add_signed(*epoch_off));
+        refs.push(TaskRef { run: run.clone(), instance: (*instance).to_owned(), attempt: *attempt, epoch });
+    }
+    refs
 }
 
 /// Everything that can be read, in words.
@@ -141,6 +253,19 @@ async fn everything(store: &Store) -> String {
             all.push(format!("{:?}", store.tasks.tasks(&run, filter).await));
         }
     }
+    for (statuses, limit) in
+        [(vec![], 5), (vec![TaskStatus::Claimed, TaskStatus::Blocked], 3), (vec![TaskStatus::Done], 9)]
+    {
+        let mut after = None;
+        while let Ok(rows) =
+            store.tasks.board(BoardFilter { run: None, statuses: statuses.clone(), after, limit }).await
+        {
+            let Some(last) = rows.last() else { break };
+            after = Some(last.cursor());
+            all.push(format!("{rows:?}"));
+        }
+    }
+    all.push(format!("{:?}", store.tasks.workers().await));
     for key in 0..3u8 {
         all.push(format!("{:?}", store.memo.memo_get(&wf_ir::Digest::of(&[key])).await));
     }

@@ -9,6 +9,26 @@ use wf_store::{
     TaskFilter, TaskStatus,
 };
 
+/// Runs every case of the suite on every back end.
+macro_rules! suite {
+    ($($case:ident)*) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(wf_store::Store::memory()).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $case() {
+                let on_disk = crate::fixture::on_disk();
+                super::$case(on_disk.store.clone()).await;
+                assert_eq!(on_disk.store.runs.check().await.unwrap(), Vec::<String>::new());
+            })*
+        }
+    };
+}
+
 /// A SQLite store and its directory.
 pub(crate) struct OnDisk {
     pub(crate) store: Store,
@@ -67,18 +87,23 @@ pub(crate) async fn create(store: &Store, name: &str, words: &str) -> (RunId, Ap
 }
 
 pub(crate) fn task(instance: &str, attempt: u32, status: TaskStatus) -> TaskChange {
-    TaskChange::Insert(NewTask {
+    TaskChange::Insert(new_task(instance, attempt, status))
+}
+
+pub(crate) fn new_task(instance: &str, attempt: u32, status: TaskStatus) -> NewTask {
+    NewTask {
         instance: instance.to_owned(),
         attempt,
-        epoch: Epoch(1),
+        generation: 2,
         kind: "agent".to_owned(),
         status,
         worker: Some("w1".to_owned()),
         priority: 3,
         needs: r#"["git"]"#.to_owned(),
         waits_for: None,
+        request: None,
         at_ms: 7,
-    })
+    }
 }
 
 pub(crate) fn all_tasks() -> TaskFilter {
@@ -104,4 +129,40 @@ pub(crate) async fn payloads(store: &Store, run: &RunId, records_max: usize) -> 
         after = last.seq;
         all.extend(page.into_iter().map(|record| record.payload));
     }
+}
+
+/// Fills an inbox and gives the id of the last message.
+pub(crate) async fn fill_inbox(store: &Store, run: &RunId) -> u64 {
+    let posts = (0..wf_store::inbox::INBOX_WAITING_MAX).map(|_| store.inbox.post(run, String::new(), 0));
+    let mut posts: Vec<_> = posts.collect();
+    // Many at a time, so that the disk is asked seldom.
+    let mut last = 0;
+    while !posts.is_empty() {
+        let some = posts.split_off(posts.len().saturating_sub(250));
+        let mut set = Vec::new();
+        for post in some {
+            set.push(post);
+        }
+        last = last.max(join(set).await.into_iter().map(Result::unwrap).max().unwrap());
+    }
+    last
+}
+
+/// Polls all futures together until each has answered.
+async fn join<T>(futures: Vec<wf_store::BoxFuture<'_, T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.into_iter().map(Some).collect();
+    let mut answers = Vec::new();
+    std::future::poll_fn(|ctx| {
+        for slot in &mut waiting {
+            if let Some(future) = slot
+                && let std::task::Poll::Ready(answer) = future.as_mut().poll(ctx)
+            {
+                answers.push(answer);
+                *slot = None;
+            }
+        }
+        if waiting.iter().any(Option::is_some) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    })
+    .await;
+    answers
 }

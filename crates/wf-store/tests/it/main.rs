@@ -3,8 +3,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod fixture;
+
 mod conformance;
 mod damage;
 mod differential;
-mod fixture;
+mod fleet;
+mod migration;
 mod sharing;

@@ -167,7 +167,7 @@ pub(crate) fn usage(tokens: u64) -> Usage {
 
 pub(crate) fn succeeded(json: &str, usage: Usage) -> Outcome {
     let value = ValueRef::Inline(value(json));
-    Outcome::Succeeded(Box::new(Success { value, usage, artifacts: BTreeMap::new(), rescued: None }))
+    Outcome::Succeeded(Box::new(Success { value, usage, artifacts: BTreeMap::new(), rescued: None, tasks: Vec::new() }))
 }
 
 pub(crate) fn failed(code: &str, message: &str, retryable: bool) -> Outcome {

@@ -1,0 +1,180 @@
+//! The board of tasks, as the owner of a run sees it: which attempts this process performs, and which it leaves to
+//! whoever claims them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use wf_ir::Status;
+use wf_kernel::record::WorkerLost;
+use wf_kernel::{Decision, Effect, EffectId, Request, RunState, needed_capabilities};
+use wf_store::{NewTask, TaskChange, TaskRow, TaskSignal, TaskStatus};
+
+use crate::error::RunError;
+
+/// What of a run's work is where.
+#[derive(Debug)]
+pub(crate) struct Board {
+    owner: String,
+    /// Attempts that this process performs at most at once.
+    slots: usize,
+    /// How many it performs.
+    here: usize,
+    /// Attempts on the board, performed by whoever claims them.
+    elsewhere: HashMap<EffectId, Elsewhere>,
+    /// Whether some of them may be unclaimed.
+    pub(crate) may_claim: bool,
+    /// Attempts on the board that are to end; nobody may have claimed them yet.
+    pub(crate) withdrawn: Vec<EffectId>,
+}
+
+/// An attempt on the board.
+#[derive(Debug)]
+struct Elsewhere {
+    effect: Effect,
+    attempt: u32,
+}
+
+impl Board {
+    pub(crate) fn new(owner: String, slots: usize) -> Self {
+        Self { owner, slots, here: 0, elsewhere: HashMap::new(), may_claim: false, withdrawn: Vec::new() }
+    }
+
+    /// How many attempts more this process could perform.
+    pub(crate) fn free(&self) -> usize {
+        self.slots.saturating_sub(self.here)
+    }
+
+    /// Whether everything that was ordered has come back.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.elsewhere.is_empty()
+    }
+
+    /// Whether somebody else performs an effect, or may.
+    pub(crate) fn is_elsewhere(&self, effect: &EffectId) -> bool {
+        self.elsewhere.contains_key(effect)
+    }
+
+    /// The task of an attempt that begins: this process performs it while it has a slot, else anyone may.
+    pub(crate) fn place(
+        &mut self,
+        effect: &Effect,
+        state: &RunState,
+        at_ms: i64,
+    ) -> Result<Option<TaskChange>, RunError> {
+        let Request::Perform { leaf, .. } = &effect.request else { return Ok(None) };
+        let node = state.workflow().node(leaf.node);
+        let is_here = self.free() > 0;
+        let request = match is_here {
+            true => None,
+            false => Some(serde_json::to_string(effect).map_err(|error| RunError::Parked(error.to_string()))?),
+        };
+        if is_here {
+            self.here += 1;
+        } else {
+            self.may_claim = true;
+            self.put(effect.clone(), leaf.attempt);
+        }
+        let needs = needed_capabilities(node);
+        let priority = state.at_path(&leaf.path).map_or(0, |ix| i64::from(state.priority(ix)));
+        Ok(Some(TaskChange::Insert(NewTask {
+            instance: leaf.path.to_string(),
+            attempt: leaf.attempt,
+            generation: effect.id.generation,
+            kind: node.kind.name().to_owned(),
+            status: if is_here { TaskStatus::Claimed } else { TaskStatus::Pending },
+            worker: is_here.then(|| self.owner.clone()),
+            priority,
+            needs: serde_json::to_string(&needs).map_err(|error| RunError::Parked(error.to_string()))?,
+            waits_for: None,
+            request,
+            at_ms,
+        })))
+    }
+
+    /// Notes an attempt that is on the board.
+    pub(crate) fn put(&mut self, effect: Effect, attempt: u32) {
+        self.elsewhere.insert(effect.id.clone(), Elsewhere { effect, attempt });
+    }
+
+    /// What is said to attempts on the board: that they are to end, or what agents are told.
+    pub(crate) fn signal(&mut self, effect: &EffectId, signal: TaskSignal) -> Option<TaskChange> {
+        let attempt = self.elsewhere.get(effect)?.attempt;
+        if signal == TaskSignal::Cancel {
+            self.withdrawn.push(effect.clone());
+        }
+        Some(TaskChange::Signal { instance: effect.subject.to_string(), attempt, signal })
+    }
+
+    /// Names of attempts on the board as the store knows them.
+    pub(crate) fn names_of(&self, effects: &[EffectId]) -> Vec<(String, u32)> {
+        let name = |effect: &EffectId| Some((effect.subject.to_string(), self.elsewhere.get(effect)?.attempt));
+        effects.iter().filter_map(name).collect()
+    }
+
+    /// Takes an attempt off the board, because this process claimed it, or its outcome has come.
+    pub(crate) fn take(&mut self, effect: &EffectId) -> Option<Effect> {
+        self.elsewhere.remove(effect).map(|it| it.effect)
+    }
+
+    /// Counts an attempt that this process claimed from the board.
+    pub(crate) fn begin_here(&mut self) {
+        self.here += 1;
+    }
+
+    /// Counts an attempt that this process has performed.
+    pub(crate) fn end_here(&mut self) {
+        self.here = self.here.saturating_sub(1);
+    }
+
+    /// Which of the claimed tasks nobody performs any more: what each worker that is gone had claimed.
+    pub(crate) fn lost(&mut self, rows: &[TaskRow], is_gone: impl Fn(&TaskRow, &str) -> bool) -> Vec<WorkerLost> {
+        let mut lost: BTreeMap<String, Vec<EffectId>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| !row.reported) {
+            let Some(worker) = row.task.worker.as_deref().filter(|worker| *worker != self.owner) else { continue };
+            let effect = effect_of(row);
+            if self.elsewhere.contains_key(&effect) && is_gone(row, worker) {
+                self.elsewhere.remove(&effect);
+                lost.entry(worker.to_owned()).or_default().push(effect);
+            }
+        }
+        lost.into_iter().map(|(worker, claimed)| WorkerLost { worker, claimed }).collect()
+    }
+}
+
+/// The effect that a task performs.
+pub(crate) fn effect_of(row: &TaskRow) -> EffectId {
+    EffectId {
+        subject: row.task.instance.as_str().into(),
+        generation: row.task.generation,
+        phase: wf_kernel::Phase::Perform,
+    }
+}
+
+/// The change that a decision makes to the task rows, if it makes one. `state` is that after the decision.
+pub(crate) fn change_of(decision: &Decision, state: &RunState, at_ms: i64) -> Option<TaskChange> {
+    match decision {
+        Decision::Ended { path, status, .. } => {
+            let instance = state.instance(state.at_path(path)?);
+            instance.memo_key?;
+            let status = if *status == Status::Succeeded { TaskStatus::Done } else { TaskStatus::Failed };
+            Some(TaskChange::finish(path.to_string(), instance.attempt, status, at_ms))
+        }
+        Decision::RetryScheduled { path, attempt, .. } => {
+            let instance = state.instance(state.at_path(path)?);
+            instance.memo_key?;
+            Some(TaskChange::finish(path.to_string(), attempt - 1, TaskStatus::Failed, at_ms))
+        }
+        // It has no request any more; a new one is put up when it starts again.
+        Decision::Rewound { path, .. } | Decision::InDoubt { path, .. } => {
+            let instance = state.instance(state.at_path(path)?);
+            let status = TaskStatus::Blocked;
+            Some(TaskChange::Set {
+                instance: path.to_string(),
+                attempt: instance.attempt,
+                status,
+                waits_for: None,
+                at_ms,
+            })
+        }
+        _ => None,
+    }
+}
