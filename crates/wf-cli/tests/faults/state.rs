@@ -147,7 +147,8 @@ fn projects(scene: &Scene) -> Vec<PathBuf> {
     list(&scene.home().join("projects"))
 }
 
-fn list(dir: &Path) -> Vec<PathBuf> {
+/// What is in a directory; nothing where there is none.
+pub(crate) fn list(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten();
     entries.map(|entry| entry.unwrap().path()).collect()
 }

@@ -5,7 +5,6 @@
 mod bad_input;
 mod decisions;
 mod fleet;
-mod kills;
 mod place;
 mod repositories;
 mod runs;

@@ -278,27 +278,17 @@ impl Repository {
 
     /// Detaches the HEAD of a checkout at `commit`.
     pub(crate) async fn set_head(&self, git_dir: &Path, commit: &str) -> Result<(), GitError> {
-        let place = self.place_of(git_dir);
-        let call = Call::new(["update-ref", "--no-deref", "HEAD", commit]);
-        self.git().run(call.config(self.drivers_off(&place).await?).at(place)).await?;
-        Ok(())
+        let args = ["update-ref", "--no-deref", "HEAD", commit];
+        self.update_ref(&self.place_of(git_dir), &args, Some(&git_dir.join("HEAD.lock"))).await
     }
 
     async fn swap_ref(&self, place: Place, reference: &str, new: &str, old: Option<&str>) -> Result<(), GitError> {
-        let lock = self.common_dir().join(format!("{reference}.lock"));
-        let held_before = identity(&lock);
-        let mut swapped = self.update_ref(&place, reference, new, old).await;
-        // Git has waited for the lock, and it is the one that was there before: whoever held it is gone. The engine's own
-        // refs are written by nobody else, and by it only one at a time.
-        if swapped.is_err()
-            && reference.starts_with(OWN_REFS)
-            && held_before.is_some()
-            && identity(&lock) == held_before
-        {
-            remove_any(&lock)?;
-            swapped = self.update_ref(&place, reference, new, old).await;
-        }
-        let Err(error) = swapped else { return Ok(()) };
+        let zero = "0".repeat(new.len());
+        let args = ["update-ref", "--no-deref", reference, new, old.unwrap_or(&zero)];
+        // Nobody but the engine writes there, and that one at a time.
+        let is_own = reference.starts_with(OWN_REFS);
+        let lock = is_own.then(|| self.common_dir().join(format!("{reference}.lock")));
+        let Err(error) = self.update_ref(&place, &args, lock.as_deref()).await else { return Ok(()) };
         let actual = self.ref_at(reference).await?;
         if actual.as_deref() == old {
             return Err(error);
@@ -307,11 +297,20 @@ impl Repository {
         Err(GitError::Moved { reference: reference.to_owned(), expected: word(old), actual: word(actual.as_deref()) })
     }
 
-    async fn update_ref(&self, place: &Place, reference: &str, new: &str, old: Option<&str>) -> Result<(), GitError> {
-        let zero = "0".repeat(new.len());
-        let call = Call::new(["update-ref", "--no-deref", reference, new, old.unwrap_or(&zero)]);
-        let call = call.config(self.drivers_off(place).await?).at(place.clone());
-        self.git().run(call).await.map(|_| ())
+    /// Changes a ref. Git waits for its lock; when that is then still the very one that was there before, whoever held it
+    /// is gone, and one that is `ours` is removed.
+    async fn update_ref(&self, place: &Place, args: &[&str], ours: Option<&Path>) -> Result<(), GitError> {
+        let drivers_off = self.drivers_off(place).await?;
+        let call = || Call::new(args).config(drivers_off.clone()).at(place.clone());
+        let held_before = ours.and_then(identity);
+        match (self.git().run(call()).await, ours) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Some(lock)) if held_before.is_some() && identity(lock) == held_before => {
+                remove_any(lock)?;
+                self.git().run(call()).await.map(|_| ())
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Entries that disable every driver and hook that the repository's config defines.

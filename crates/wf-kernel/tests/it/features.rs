@@ -1,8 +1,9 @@
 //! What each node does, one screen each: a workflow, a script of answers, and the timeline that comes of it.
 //!
 //! A script line is `PATH[@ATTEMPT]: ANSWER`, where an answer is `json VALUE`, `fail CODE`, `final CODE` (not worth
-//! another attempt), `adds TASK…` (to the list of tasks), `timeout`, `throttle MS`, `hang` (never answers), `wrote FILE…` for checkpoints, or `full MS` for a
-//! branch whose tree is not to be had the first time. What no line names succeeds at once with a text. Lines that begin
+//! another attempt), `adds TASK…` (to the list of tasks), `timeout`, `throttle MS`, `hang` (never answers), `wrote FILE…` for checkpoints, `lost` for one
+//! that finds that the first attempt's work went with the machine, or `full MS` for a branch whose tree is not to be had
+//! the first time. What no line names succeeds at once with a text. Lines that begin
 //! with `>` are carried out when nothing else can happen. Commands: `> approve PATH`, `> reject PATH`, `> signal NAME`,
 //! `> cancel [PATH]`, `> pause [PATH] [now]`, `> resume [PATH|tokens=N]`, `> steer PATH TEXT`, `> retry`. And accidents:
 //! `> die` (the owner does, and another adopts the run), `> lose PATH` (the worker that performs it is gone).
@@ -14,7 +15,7 @@ use expect_test::{Expect, expect};
 use serde_json::{Value as Json, json};
 use wf_ir::node::Budget;
 use wf_ir::{Kind, Value, Workflow};
-use wf_kernel::record::{Adopted, EffectOutcome, Failure, Success, WorkerLost};
+use wf_kernel::record::{Adopted, EffectOutcome, Failure, Success, TREE_LOST, WorkerLost};
 use wf_kernel::{
     Command, Decision, Effect, Input, InputBody, Outcome, Record, Replay, Request, RunState, Usage, ValueRef,
     in_flight, step,
@@ -119,6 +120,17 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
             let busy = |ms: &str| Outcome::Throttled { retry_after_ms: ms.parse().unwrap(), usage: Usage::default() };
             return Some(full.map_or(plain, busy));
         }
+        Request::Checkpoint { leaf, .. } if effect.id.generation < 4 && is_lost(script, leaf) => {
+            return Some(Outcome::Failed(Box::new(Failure {
+                code: TREE_LOST.to_owned(),
+                message: "the machine stopped".to_owned(),
+                retryable: true,
+                usage: Usage::default(),
+                evidence: None,
+                artifacts: BTreeMap::new(),
+                rescued: None,
+            })));
+        }
         Request::Checkpoint { leaf, .. } => {
             let Some(files) = script.answers.get(&**leaf).and_then(|it| it.strip_prefix("wrote ")) else {
                 return Some(plain);
@@ -166,6 +178,10 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
         "hang" => None,
         _ => Some(success(Value::from("fine"), usage)),
     }
+}
+
+fn is_lost(script: &Script, leaf: &str) -> bool {
+    script.answers.get(leaf).is_some_and(|it| it == "lost")
 }
 
 fn effect_node(effect: &Effect) -> wf_ir::NodeIx {
@@ -678,6 +694,37 @@ fn a_write_after_the_test_leaves_nothing_verified() {
             |    7 end b succeeded
             |    7 order release of b
             |    8 run succeeded verified none outputs {inline:{base:base,commit:3ea3db45ffc5,deletions:1,files:[src/a.rs],insertions:2,results:{tests:{exit_code:0,passed:true},work:fine},tree:tree-3ea3db45ffc5}}
+        "#]],
+    );
+}
+
+#[test]
+fn work_that_went_with_the_machine_is_done_again_and_no_command_unasked() {
+    check(
+        json!([{ "branch": "b", "writes": ["**"], "children": [
+            { "agent": "work", "prompt": "x", "writes": ["src/**"] },
+            { "command": "note", "argv": ["note"], "writes": ["src/**"] }] }]),
+        "b/work: lost\nb/note: lost\n> retry b/note",
+        expect![[r#"
+            |    0 order acquire of b
+            |    1 open b
+            |    2 start b/work #1
+            |    3 order checkpoint of b/work
+            |    4 rewind b/work
+            |    5 start b/work #1
+            |    6 order checkpoint of b/work
+            |    7 end b/work succeeded
+            |    8 start b/note #1
+            |    9 order checkpoint of b/note
+            |   10 doubt b/note
+            |   11 > retry b/note
+            |   12 start b/note #1
+            |   13 order checkpoint of b/note
+            |   14 end b/note succeeded
+            |   14 order harvest of b
+            |   15 end b succeeded
+            |   15 order release of b
+            |   16 run succeeded verified none outputs {inline:{base:base,commit:43820dabcfe7,deletions:1,files:[src/a.rs],insertions:2,results:{note:fine,work:fine},tree:tree-43820dabcfe7}}
         "#]],
     );
 }
