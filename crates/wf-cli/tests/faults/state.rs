@@ -91,9 +91,6 @@ fn go_on(scene: &Scene, may_fail: bool) -> Value {
     };
     let run = found.unwrap_or_else(|| last.json()["run_id"].as_str().unwrap().to_owned());
     for _ in 0..PUSHES_MAX {
-        if crate::cases::is_one() {
-            println!("{last:?}");
-        }
         match last.code {
             Some(0) => return summary(scene, &run),
             // Somebody has to decide something.
