@@ -815,6 +815,61 @@ fn pausing_now_uses_no_attempt() {
 }
 
 #[test]
+fn a_paused_run_orders_nothing_new() {
+    check(
+        json!([{ "parallel": "p", "children": [
+            ask("a"),
+            { "sequence": "s", "children": [{ "approve": "go", "prompt": "go on?" }, ask("b")] },
+        ] }]),
+        "p/a: hang\n> pause\n> approve p/s/go\n> resume\n> cancel",
+        expect![[r#"
+            |    0 open p
+            |    0 open p/s
+            |    1 start p/a #1
+            |    2 gate p/s/go
+            |    3 > pause
+            |    3 suspend: paused
+            |    4 > approve p/s/go
+            |    4 end p/s/go succeeded
+            |    5 > resume
+            |    5 resume
+            |    6 start p/s/b #1
+            |    7 end p/s/b succeeded
+            |    7 end p/s succeeded
+            |    8 > cancel
+            |    8 close "": cancelled
+            |    8 cancel p/a
+            |    9 end p/a cancelled: {closed:{cause:cancelled}}
+            |    9 end p succeeded
+            |    9 run cancelled verified none outputs {inline:{a:null,s:{b:fine,go:{note:yes}}}}
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_dead_owner_had_in_flight_is_paid_for_in_full() {
+    check(
+        json!({ "workflow": "it", "budget": { "tokens": 150 }, "children": [ask("a")] }),
+        "a: hang\n> die\n> resume tokens=100\n> cancel",
+        expect![[r#"
+            |    1 start a #1
+            |    2 > die
+            |    2 rewind a
+            |    3 wait a: budget
+            |    3 run budget_exceeded verified none outputs {inline:null}
+            |    4 > resume tokens=100
+            |    4 resume
+            |    4 start a #1
+            |    5 > cancel
+            |    5 close "": cancelled
+            |    5 cancel a
+            |    6 end a cancelled: {closed:{cause:cancelled}}
+            |    6 run cancelled verified none outputs {inline:null}
+        "#]],
+    );
+}
+
+#[test]
 fn a_part_of_a_run_can_be_paused() {
     let children = json!([ask("a"), ask("b")]);
     check(
