@@ -12,7 +12,9 @@ use crate::amount::Amount;
 use crate::apply::usage_of;
 use crate::budget::Fit;
 use crate::effect::{Effect, EffectId, LeafRequest, Phase, Request, TreeUse};
-use crate::record::{Decision, Failure, Outcome, Prepared, Reason, SuspendCause, TimeMs, ValueRef, WaitReason};
+use crate::record::{
+    Decision, Failure, Outcome, Prepared, Reason, SuspendCause, TREE_LOST, TimeMs, ValueRef, WaitReason,
+};
 use crate::state::{Answer, FrameIx, Ix, RunState, Stage};
 use crate::step::Turn;
 
@@ -342,6 +344,13 @@ impl Turn<'_> {
     }
 
     fn broken(&mut self, ix: Ix, outcome: &Arc<Outcome>) {
+        // It came back, but its work is gone before it was kept: as if it had not come back.
+        if matches!(&**outcome, Outcome::Failed(failure) if failure.code == TREE_LOST) {
+            let branch = self.state.tree_branch(ix);
+            self.repeat(ix, Phase::Perform);
+            self.wake(branch, true);
+            return self.look_again(ix);
+        }
         self.fail(ix, Trouble::of(outcome));
     }
 

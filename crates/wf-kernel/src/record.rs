@@ -298,6 +298,9 @@ pub struct Success {
     pub tasks: Vec<Arc<Value>>,
 }
 
+/// The code of a checkpoint's failure when what the leaf had written went with the machine: the leaf begins again.
+pub const TREE_LOST: &str = "tree_lost";
+
 /// Something that did not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

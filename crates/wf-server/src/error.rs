@@ -387,9 +387,11 @@ fn git_class(error: &GitError) -> Class {
         | GitError::Uncommittable { .. }
         | GitError::Tampered { .. }
         | GitError::TooLarge { .. } => Class::Refused,
-        GitError::TimedOut { .. } | GitError::Busy { .. } | GitError::Io { .. } | GitError::Failed { .. } => {
-            Class::Store
-        }
+        GitError::TimedOut { .. }
+        | GitError::Busy { .. }
+        | GitError::Io { .. }
+        | GitError::Lost { .. }
+        | GitError::Failed { .. } => Class::Store,
     }
 }
 

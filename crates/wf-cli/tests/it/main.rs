@@ -6,7 +6,6 @@ mod bad_input;
 mod decisions;
 mod fleet;
 mod hostile_trees;
-mod kills;
 mod place;
 mod repositories;
 mod runs;

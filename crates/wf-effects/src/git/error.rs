@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wf_kernel::Usage;
-use wf_kernel::record::Failure;
+use wf_kernel::record::{Failure, TREE_LOST};
 
 /// Why git's part was not done.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +152,12 @@ pub enum GitError {
         /// What the system said.
         source: io::Error,
     },
+    /// What a leaf had written there went with the machine: perform the leaf again.
+    #[error("what was written in the tree {path:?} went when the machine stopped")]
+    Lost {
+        /// The tree.
+        path: PathBuf,
+    },
     /// Git itself said no.
     #[error("git {command} failed ({code}): {stderr}")]
     Failed {
@@ -168,7 +174,9 @@ impl GitError {
     /// Whether another attempt could end differently with nothing else changed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Failed { .. } => true,
+            Self::TimedOut { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Lost { .. } | Self::Failed { .. } => {
+                true
+            }
             Self::Absent { .. }
             | Self::TooOld { .. }
             | Self::NoRepository { .. }
@@ -208,7 +216,11 @@ impl GitError {
             Self::Uncommittable { .. } => Some("a tree may hold files, symbolic links and directories"),
             Self::Busy { .. } => Some("another whaleflow process works on this repository"),
             Self::Io { .. } => Some("look at free space and permissions"),
-            Self::Invalid { .. } | Self::TooLarge { .. } | Self::TimedOut { .. } | Self::Failed { .. } => None,
+            Self::Invalid { .. }
+            | Self::TooLarge { .. }
+            | Self::TimedOut { .. }
+            | Self::Lost { .. }
+            | Self::Failed { .. } => None,
         }
     }
 
@@ -225,12 +237,13 @@ impl GitError {
 impl From<GitError> for Failure {
     fn from(error: GitError) -> Self {
         let retryable = error.is_retryable();
+        let code = if matches!(error, GitError::Lost { .. }) { TREE_LOST } else { "git" };
         let message = match error.hint() {
             Some(hint) => format!("{error} (hint: {hint})"),
             None => error.to_string(),
         };
         Self {
-            code: "git".to_owned(),
+            code: code.to_owned(),
             message,
             retryable,
             usage: Usage::default(),
