@@ -160,7 +160,8 @@ impl Git {
         let limit = self.timeout();
         let (mut child, _known) = self.spawn(&mut call)?;
         let mut group = Group { leader: child.id() };
-        match tokio::time::timeout(limit, converse(&mut child, &group, &call)).await {
+        // Boxed, because every future above is as large as the largest below it.
+        match tokio::time::timeout(limit, Box::pin(converse(&mut child, &group, &call))).await {
             Ok(Ok(spoken)) => {
                 group.leader = None;
                 spoken.judge(&call)
