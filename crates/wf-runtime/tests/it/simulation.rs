@@ -285,13 +285,13 @@ async fn people(store: &Store, world: &Arc<World>, meddles: bool) {
             }
         }
         if meddles && world.is_rough() && world.chance(15) && !live.is_empty() {
-            let path = Some(live[world.below(live.len() as u64) as usize].0.clone());
+            let path = live[world.below(live.len() as u64) as usize].0.clone();
             let now = world.chance(50);
             commands.push(match world.below(4) {
-                0 => Command::Pause { path, now, by: by() },
+                0 => Command::Pause { path: Some(path), now, by: by() },
                 1 => Command::Pause { path: None, now, by: by() },
-                2 => Command::Cancel { path, by: by() },
-                _ => Command::Steer { path: path.unwrap_or_default(), text: "mind the gap".to_owned(), by: by() },
+                2 => Command::Cancel { path: Some(path), by: by() },
+                _ => Command::Steer { path, text: "mind the gap".to_owned(), by: by() },
             });
         }
         for command in commands {
