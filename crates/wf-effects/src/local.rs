@@ -22,7 +22,7 @@ use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 
 use crate::contract::{BoxFuture, Ctx, Effects};
-use crate::git::{CheckpointOrder, Trees};
+use crate::git::{CheckpointOrder, CombineOrder, Trees};
 use crate::mock::{Mock, Rules};
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
@@ -145,6 +145,11 @@ impl LocalEffects {
             }
             Request::Harvest { branch: _, base, commit } => {
                 Ok(Outcome::Checkpointed(Box::new(trees.repository().harvest(&base, &commit).await?)))
+            }
+            Request::Combine { node, base, commit, parts, at_ms } => {
+                let reference = trees.branch_ref(&node);
+                let order = CombineOrder { reference, node: node.to_string(), base, commit, parts, at_ms };
+                Ok(Outcome::Combined(Box::new(trees.repository().combine(&order).await?)))
             }
             Request::Release { branch, commit } => {
                 Ok(Outcome::Released { rescued: trees.release(&branch, &commit).await? })

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cases::{Chance, Harness, form, is_one};
 use crate::scene::Scene;
-use crate::state::{Whole, to_the_end};
+use crate::state::{Whole, to_the_end_with_retries};
 use crate::strace::{self, Call, Calls, Point};
 use crate::work::TEN;
 
@@ -102,7 +102,7 @@ fn fail_at(scene: &Scene, whole: &Whole, fault: Fault) -> bool {
         }
         None => panic!("{}", told()),
     }
-    let summary = to_the_end(scene);
+    let summary = to_the_end_with_retries(scene);
     // A tree that could not be taken away is still there.
     whole.check_kept(scene, &summary);
     true

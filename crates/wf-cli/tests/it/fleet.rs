@@ -110,7 +110,9 @@ fn workers_perform_what_the_owner_has_no_slot_for() {
         statuses.sort();
         statuses == ["claimed", "pending", "pending", "pending"]
     });
-    let why = fleet.place.run(&["fleet", "why", "each[3]/go", "--json"]).ok();
+    let tasks = fleet.tasks();
+    let pending = tasks.iter().find(|task| task["status"] == "pending").unwrap()["path"].as_str().unwrap();
+    let why = fleet.place.run(&["fleet", "why", pending, "--json"]).ok();
     assert_eq!(why["task"]["waits_for"]["code"], "worker", "{why}");
     assert_eq!(why["task"]["needs"], json!(["command"]));
 

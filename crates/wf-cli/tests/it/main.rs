@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
+mod apply;
 mod bad_input;
 mod decisions;
 mod fleet;
 mod hostile_trees;
-mod kills;
 mod place;
 mod repositories;
 mod runs;

@@ -7,10 +7,14 @@ use wf_kernel::record::TreeAt;
 
 use super::capture::{capture, read_index};
 use super::clean::{CleanDir, copy_index, read_small};
+use super::control::remove_any;
 use super::discover::{CONFIG_BYTES_MAX, Located, locate};
 use super::error::GitError;
 use super::names::{check_id, check_run, is_id};
 use super::runner::{Call, Git, Output, Place};
+
+/// Where the engine's own refs are; nobody else writes there.
+const OWN_REFS: &str = "refs/whaleflow/";
 
 /// The longest revision that is given to git.
 const REVISION_LEN_MAX: usize = 1024;
@@ -274,23 +278,39 @@ impl Repository {
 
     /// Detaches the HEAD of a checkout at `commit`.
     pub(crate) async fn set_head(&self, git_dir: &Path, commit: &str) -> Result<(), GitError> {
-        let place = self.place_of(git_dir);
-        let call = Call::new(["update-ref", "--no-deref", "HEAD", commit]);
-        self.git().run(call.config(self.drivers_off(&place).await?).at(place)).await?;
-        Ok(())
+        let args = ["update-ref", "--no-deref", "HEAD", commit];
+        self.update_ref(&self.place_of(git_dir), &args, Some(&git_dir.join("HEAD.lock"))).await
     }
 
     async fn swap_ref(&self, place: Place, reference: &str, new: &str, old: Option<&str>) -> Result<(), GitError> {
         let zero = "0".repeat(new.len());
-        let call = Call::new(["update-ref", "--no-deref", reference, new, old.unwrap_or(&zero)]);
-        let call = call.config(self.drivers_off(&place).await?).at(place);
-        let Err(error) = self.git().run(call).await else { return Ok(()) };
+        let args = ["update-ref", "--no-deref", reference, new, old.unwrap_or(&zero)];
+        // Nobody but the engine writes there, and that one at a time.
+        let is_own = reference.starts_with(OWN_REFS);
+        let lock = is_own.then(|| self.common_dir().join(format!("{reference}.lock")));
+        let Err(error) = self.update_ref(&place, &args, lock.as_deref()).await else { return Ok(()) };
         let actual = self.ref_at(reference).await?;
         if actual.as_deref() == old {
             return Err(error);
         }
         let word = |id: Option<&str>| id.unwrap_or("no commit").to_owned();
         Err(GitError::Moved { reference: reference.to_owned(), expected: word(old), actual: word(actual.as_deref()) })
+    }
+
+    /// Changes a ref. Git waits for its lock; when that is then still the very one that was there before, whoever held it
+    /// is gone, and one that is `ours` is removed.
+    async fn update_ref(&self, place: &Place, args: &[&str], ours: Option<&Path>) -> Result<(), GitError> {
+        let drivers_off = self.drivers_off(place).await?;
+        let call = || Call::new(args).config(drivers_off.clone()).at(place.clone());
+        let held_before = ours.and_then(identity);
+        match (self.git().run(call()).await, ours) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Some(lock)) if held_before.is_some() && identity(lock) == held_before => {
+                remove_any(lock)?;
+                self.git().run(call()).await.map(|_| ())
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Entries that disable every driver and hook that the repository's config defines.
@@ -320,6 +340,13 @@ impl Repository {
     pub(crate) fn admin_dir(&self, name: &str) -> PathBuf {
         self.common_dir().join("worktrees").join(name)
     }
+}
+
+/// Which file is at `path`: another one, or the same written again, is not that one.
+fn identity(path: &Path) -> Option<(u64, std::time::SystemTime)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.ino(), metadata.modified().ok()?))
 }
 
 /// Whether a config could name a driver or a hook, or another file that does. Most name none, and need not be listed.

@@ -51,6 +51,8 @@ struct Inner {
     run: String,
     run_dir: PathBuf,
     rescuer: Rescuer,
+    /// Since when the machine runs.
+    boot: String,
     slots: Mutex<HashMap<String, Arc<TaskMutex<Slot>>>>,
     shared: SharedSnapshots,
 }
@@ -104,6 +106,10 @@ pub struct TreeEntry {
 struct Marker {
     branch: String,
     base: String,
+    /// Since when the machine ran that made the tree. Trees are not made durable, so another machine, or this one
+    /// started again, may find any part of one.
+    #[serde(default)]
+    boot: String,
 }
 
 impl Trees {
@@ -132,6 +138,7 @@ impl Trees {
             run: options.run.clone(),
             run_dir,
             rescuer,
+            boot: boot_id(),
             slots: Mutex::default(),
             shared: SharedSnapshots::default(),
         };
@@ -314,9 +321,9 @@ impl Inner {
         let slot = self.slot(&order.branch);
         let mut slot = slot.lock().await;
         let tree = self.place(&order.branch);
+        let is_ours = slot.clean.is_some() || self.marker(&tree)?.is_some_and(|marker| marker.boot == self.boot);
         let left = self.look(&tree, &mut slot, begin, &facts).await?;
-        let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
-        let left = left.ok_or_else(|| GitError::io("find the tree", &tree.dir)(gone()))?;
+        let left = left.filter(|_| is_ours).ok_or_else(|| GitError::Lost { path: tree.dir.clone() })?;
         let captured = left.capture?;
         let files = self.repository.changes(&facts.tree, &captured.tree).await?;
         let is_covered = |path: &str| order.writes.iter().any(|glob| glob.matches(path));
@@ -476,7 +483,7 @@ impl Inner {
         populate(git, &clean, &tree.dir, commit).await?;
         slot.clean = Some(clean);
         self.settle(tree, slot, commit).await?;
-        self.write_marker(tree, &Marker { branch: branch.to_owned(), base: commit.to_owned() })
+        self.write_marker(tree, &Marker { branch: branch.to_owned(), base: commit.to_owned(), boot: self.boot.clone() })
     }
 
     /// Removes a tree and git's entry of it. What is in it has been saved.
@@ -598,6 +605,12 @@ fn dirs_in(dir: &Path) -> Result<Vec<(String, PathBuf)>, GitError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// What tells this start of the machine from others; nothing where the system does not say.
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 /// The marker of a tree, if there is a whole one. One that cannot be read is an error: a tree without a marker has never

@@ -118,3 +118,55 @@ async fn checkpoint() {
 async fn release() {
     check(Operation::Release).await;
 }
+
+/// A machine that stops in the middle of a change of a ref leaves git's lock file behind, and nobody who would remove it.
+#[tokio::test]
+async fn a_lock_that_nobody_holds_any_more_is_passed() {
+    let bench = Bench::new().await;
+    let dir = bench.ready("b").await;
+    write_all(&dir, &[("src/a.txt", "precious\n")]);
+    let lock = bench.repo.join(".git").join(format!("{}.lock", bench.trees.branch_ref("b")));
+    std::fs::write(&lock, "").unwrap();
+    let point = bench.trees.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&point.commit, "src/a.txt"), "precious");
+    assert_eq!(bench.at(&bench.trees.branch_ref("b")), point.commit);
+    assert!(!lock.exists());
+}
+
+/// What lies outside of the engine's own refs is somebody else's, its locks too.
+#[tokio::test]
+async fn a_lock_of_the_users_is_left_alone() {
+    let bench = Bench::new().await;
+    let lock = bench.repo.join(".git/refs/heads/new.lock");
+    std::fs::write(&lock, "").unwrap();
+    let made = bench.trees.repository().create_branch("new", &bench.base).await;
+    assert!(matches!(made, Err(GitError::Failed { .. })), "{made:?}");
+    assert!(lock.exists());
+}
+
+/// Trees are not made durable: after the machine stopped, any part of what a leaf wrote may be there, and no part of it is
+/// taken for the whole.
+#[tokio::test]
+async fn what_was_written_before_the_machine_stopped_is_not_kept_as_a_result() {
+    let bench = Bench::new().await;
+    let dir = bench.ready("b").await;
+    write_all(&dir, &[("src/a.txt", "precious\n")]);
+    let kept = bench.successor().await.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&kept.commit, "src/a.txt"), "precious", "another process of the same machine");
+
+    let bench = Bench::new().await;
+    let dir = bench.ready("b").await;
+    write_all(&dir, &[("src/a.txt", "precious\n")]);
+    let meta = dir.parent().unwrap().join(".meta");
+    let marker = meta.join(&names_in(&meta)[0]);
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let text = std::fs::read_to_string(&marker).unwrap();
+    assert!(text.contains(boot.trim()), "{text}");
+    std::fs::write(&marker, text.replace(boot.trim(), "another")).unwrap();
+    let successor = bench.successor().await;
+    let lost = successor.checkpoint(order("b", &bench.base, &["**"])).await;
+    assert!(matches!(lost, Err(GitError::Lost { .. })), "{lost:?}");
+    // It begins again where it had begun, and what is there is saved.
+    let begun = successor.begin("b", &bench.base).await.unwrap();
+    assert_eq!(bench.show(&begun.rescued.unwrap(), "src/a.txt"), "precious");
+}
