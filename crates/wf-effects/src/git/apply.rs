@@ -59,6 +59,19 @@ impl Repository {
     /// When the name is not one for a branch, when there is such a branch, and when there is no such commit.
     pub async fn create_branch(&self, name: &str, commit: &str) -> Result<(), GitError> {
         check_id(commit)?;
+        self.check_branch_name(name).await?;
+        self.facts_of(commit).await?;
+        match self.move_ref(&format!("refs/heads/{name}"), commit, None).await {
+            Err(GitError::Moved { .. }) => Err(GitError::BranchExists { name: name.to_owned() }),
+            other => other,
+        }
+    }
+
+    /// Refuses a name that git does not take for a branch.
+    ///
+    /// # Errors
+    /// [`GitError::Invalid`]
+    pub async fn check_branch_name(&self, name: &str) -> Result<(), GitError> {
         let reference = format!("refs/heads/{name}");
         let invalid =
             || GitError::Invalid { what: "branch name", value: name.to_owned(), reason: "git does not take it" };
@@ -69,10 +82,6 @@ impl Repository {
         if self.run_on_objects(call).await?.code != 0 {
             return Err(invalid());
         }
-        self.facts_of(commit).await?;
-        match self.move_ref(&reference, commit, None).await {
-            Err(GitError::Moved { .. }) => Err(GitError::BranchExists { name: name.to_owned() }),
-            other => other,
-        }
+        Ok(())
     }
 }

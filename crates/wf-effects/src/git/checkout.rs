@@ -67,7 +67,7 @@ enum Stand {
 }
 
 impl Repository {
-    /// How the paths that two commits differ in are in the checkout. Nothing of it is changed.
+    /// How the paths that two commits differ in are in the checkout, submodules apart. Nothing of it is changed.
     ///
     /// # Errors
     /// When a commit is not there, and when git fails.
@@ -75,7 +75,8 @@ impl Repository {
         let (from, to) = tokio::try_join!(self.facts_of(from), self.facts_of(to))?;
         let changes = self.path_changes(&from.tree, &to.tree).await?;
         let mut standing = Standing::default();
-        for (change, stand) in changes.iter().zip(self.stands(&changes).await?) {
+        let stands = self.stands(&changes).await?;
+        for (change, stand) in changes.iter().zip(stands).filter(|(change, _)| !is_pointer(change)) {
             let list = match stand {
                 Stand::Before => &mut standing.before,
                 Stand::After => &mut standing.after,

@@ -254,13 +254,21 @@ impl Repository {
         if self.ref_at(&reference).await?.is_none() {
             return Ok(());
         }
-        let listed = self.git().run(Call::new(["worktree", "list", "--porcelain", "-z"]).at(self.place())).await?;
-        let line = format!("branch {reference}");
-        if listed.fields().any(|field| field == line.as_bytes()) {
+        if self.is_checked_out(name).await? {
             let reason = "it is checked out";
             return Err(GitError::Invalid { what: "branch", value: name.to_owned(), reason });
         }
         self.delete_ref(&reference, commit).await
+    }
+
+    /// Whether a branch of the user's is checked out somewhere.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn is_checked_out(&self, name: &str) -> Result<bool, GitError> {
+        let listed = self.git().run(Call::new(["worktree", "list", "--porcelain", "-z"]).at(self.place())).await?;
+        let line = format!("branch refs/heads/{name}");
+        Ok(listed.fields().any(|field| field == line.as_bytes()))
     }
 
     async fn delete_ref(&self, reference: &str, commit: &str) -> Result<(), GitError> {
