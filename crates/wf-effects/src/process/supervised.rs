@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Sender;
@@ -19,8 +19,8 @@ use super::protocol::{ASK, KILL, Order, Report, order_bytes, send_stdin};
 use super::{Bounds, End, Finished, LineSink, SUPERVISE_CHILD, SpawnError, Spec, Stream};
 use crate::contract::CancelToken;
 
-/// How long a supervisor may take to start the program.
-const START_WAIT: Duration = Duration::from_secs(30);
+/// How long a supervisor may take to take its order in.
+const ORDER_WAIT: Duration = Duration::from_secs(30);
 /// How long it may take to end everything, once it is told to: a little longer than it tries.
 const OVER_WAIT: Duration = Duration::from_millis(1_500);
 /// How long the exit of a supervisor is waited for that has nothing more to do.
@@ -37,12 +37,8 @@ pub(super) async fn run(
     let os = |source| SpawnError::Os { program: spec.argv[0].clone(), source };
     adopt_orphans();
     let (mut link, mut child, stdin) = spawn(spec, supervisor).map_err(os)?;
-    let started = tokio::time::timeout(START_WAIT, link.order(spec, program)).await;
-    let started = started.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    if let Err(error) = started {
-        part(link, child).await;
-        return Err(os(error));
-    }
+    // One that does not take its order in is seen as one that is gone.
+    let _ = tokio::time::timeout(ORDER_WAIT, link.order(spec, program)).await;
     let mut stdout = Captured::new(&spec.bounds);
     let mut stderr = Captured::new(&spec.bounds);
     let over = {
@@ -52,8 +48,15 @@ pub(super) async fn run(
         let pipes = async { tokio::join!(stdin, out, err) };
         Box::pin(tend(&spec.bounds, cancel, &mut link, &mut child, pipes)).await
     };
-    let end = over.cut.or(over.end).unwrap_or(End::Signalled(Signal::KILL.as_raw()));
-    Ok(Finished { end, stdout, stderr, left: over.left })
+    match link.start {
+        // A command that was cancelled before it was there has been cancelled.
+        Start::Waiting if over.cut.is_none() => Err(os(io::Error::other("its supervisor has ended"))),
+        Start::Refused(reason) => Err(os(io::Error::from_raw_os_error(reason))),
+        Start::Waiting | Start::Done => {
+            let end = over.cut.or(over.end).unwrap_or(End::Signalled(Signal::KILL.as_raw()));
+            Ok(Finished { end, stdout, stderr, left: over.left })
+        }
+    }
 }
 
 /// How a command was seen to its end.
@@ -111,14 +114,26 @@ async fn tend<F: Future>(
 struct Link {
     asks: OwnedWriteHalf,
     reports: Lines<BufReader<OwnedReadHalf>>,
+    pid: Option<Pid>,
+    start: Start,
     end: Option<End>,
     left: Option<u32>,
     is_lost: bool,
     _known: Known,
 }
 
+/// Whether the program was started.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Nothing was said of it.
+    Waiting,
+    Done,
+    /// Not, for this reason of the operating system.
+    Refused(i32),
+}
+
 impl Link {
-    /// Gives the order, and waits until the program runs.
+    /// Gives the order.
     async fn order(&mut self, spec: &Spec, program: &Path) -> io::Result<()> {
         let order = Order {
             program: program.to_owned(),
@@ -126,12 +141,7 @@ impl Link {
             cwd: spec.cwd.clone(),
             env: spec.env.clone(),
         };
-        self.asks.write_all(&order_bytes(&order)?).await?;
-        match self.next().await {
-            Some(Report::Started) => Ok(()),
-            Some(Report::NotStarted(reason)) => Err(io::Error::from_raw_os_error(reason)),
-            Some(_) | None => Err(io::Error::other("its supervisor has ended")),
-        }
+        self.asks.write_all(&order_bytes(&order)?).await
     }
 
     /// What the supervisor says next; nothing once it is gone.
@@ -140,6 +150,10 @@ impl Link {
     }
 
     async fn tell(&mut self, ask: u8) {
+        // The program may have stopped it.
+        if let Some(pid) = self.pid {
+            let _ = kill_process(pid, Signal::CONT);
+        }
         // One that is gone is seen by what it says no more.
         let _ = self.asks.write_u8(ask).await;
     }
@@ -161,7 +175,13 @@ impl Link {
                     Some(Report::Exited(code)) => self.end = Some(End::Exited(code)),
                     Some(Report::Signalled(signal)) => self.end = Some(End::Signalled(signal)),
                     Some(Report::Over(left)) => self.left = Some(left),
-                    Some(Report::Started | Report::NotStarted(_)) | None => self.is_lost = true,
+                    Some(Report::Started) => self.start = Start::Done,
+                    Some(Report::NotStarted(reason)) => {
+                        self.start = Start::Refused(reason);
+                        self.left = Some(0);
+                        self.is_lost = true;
+                    }
+                    None => self.is_lost = true,
                 },
                 stopped = &mut stop => return Some(stopped),
                 _ = &mut *pipes, if !*drained => *drained = true,
@@ -204,15 +224,7 @@ fn spawn(spec: &Spec, supervisor: &Path) -> io::Result<(Link, Child, Option<Send
     ours.set_nonblocking(true)?;
     let (reports, asks) = UnixStream::from_std(ours)?.into_split();
     let reports = BufReader::new(reports).lines();
-    Ok((Link { asks, reports, end: None, left: None, is_lost: false, _known: known }, child, stdin))
-}
-
-/// Waits for a supervisor that has nothing to do, or that the program has killed before it could say that it runs.
-async fn part(link: Link, mut child: Child) {
-    drop(link);
-    if tokio::time::timeout(EXIT_WAIT, child.wait()).await.is_err() {
-        let _ = child.start_kill();
-        let _ = tokio::time::timeout(EXIT_WAIT, child.wait()).await;
-    }
-    end_orphans().await;
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let start = Start::Waiting;
+    Ok((Link { asks, reports, pid, start, end: None, left: None, is_lost: false, _known: known }, child, stdin))
 }
