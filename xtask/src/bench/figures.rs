@@ -16,6 +16,10 @@ pub enum Wanted {
     Large,
     /// Replays of a run of 10,000 leaves, and reading the same log.
     Replay,
+    /// Taking over a run of 10,000 leaves whose process was killed near its end.
+    Recovery,
+    /// The harness that kills a run of 200 leaves 1,000 times, once built.
+    Kills,
     /// `--version`.
     Version,
     /// A run of one leaf, in a new state directory.
@@ -63,7 +67,7 @@ pub struct Figure {
 }
 
 /// All of them.
-pub const FIGURES: [Figure; 11] = [
+pub const FIGURES: [Figure; 14] = [
     Figure {
         name: "fanout_rate",
         what: "leaves a second of fanout.star, n=1000, width=64",
@@ -132,6 +136,36 @@ pub const FIGURES: [Figure; 11] = [
         threshold: Threshold::AtLeast(100_000.0),
         slow: false,
         value: |it| &it.replay_rates,
+        limit: None,
+    },
+    Figure {
+        name: "recovery_time",
+        what: "`resume` of a run of n=10000 that was killed when nine tenths were done, to its end, the whole process",
+        unit: "s",
+        wanted: &[Wanted::Recovery],
+        threshold: Threshold::AtMost(3.0),
+        slow: false,
+        value: |it| &it.recovery_s,
+        limit: None,
+    },
+    Figure {
+        name: "recovery_memory",
+        what: "most memory that it holds at once",
+        unit: "MiB",
+        wanted: &[Wanted::Recovery],
+        threshold: Threshold::AtMost(256.0),
+        slow: false,
+        value: |it| &it.recovery_peak_mib,
+        limit: None,
+    },
+    Figure {
+        name: "kills_time",
+        what: "1,000 kills of a run of 200 leaves, each taken up again, once built",
+        unit: "s",
+        wanted: &[Wanted::Kills],
+        threshold: Threshold::AtMost(600.0),
+        slow: true,
+        value: |it| &it.kills_s,
         limit: None,
     },
     Figure {

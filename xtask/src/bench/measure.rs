@@ -29,6 +29,9 @@ pub(crate) struct Measured {
     pub(crate) large_peak_mib: Vec<f64>,
     pub(crate) replay_rates: Vec<f64>,
     pub(crate) parse_rates: Vec<f64>,
+    pub(crate) recovery_s: Vec<f64>,
+    pub(crate) recovery_peak_mib: Vec<f64>,
+    pub(crate) kills_s: Vec<f64>,
     pub(crate) version_ms: Vec<f64>,
     pub(crate) one_leaf_ms: Vec<f64>,
     pub(crate) cargo_test_s: Vec<f64>,
@@ -56,6 +59,12 @@ pub(crate) fn all(program: &Program, wanted: &BTreeSet<Wanted>) -> anyhow::Resul
     fan_out(program, wanted, &mut measured)?;
     if wanted.contains(&Wanted::Replay) {
         replay(program, &mut measured)?;
+    }
+    if wanted.contains(&Wanted::Recovery) {
+        recovery(program, &mut measured)?;
+    }
+    if wanted.contains(&Wanted::Kills) {
+        measured.kills_s.push(program.long_kills()?.as_secs_f64());
     }
     if wanted.contains(&Wanted::Version) {
         measured.version_ms = repeated(REPETITIONS_SHORT, "--version", || program.version().map(millis))?;
@@ -129,6 +138,20 @@ fn replay(program: &Program, measured: &mut Measured) -> anyhow::Result<()> {
         if repetition > 0 {
             measured.parse_rates.push(parsed as f64 / parsing.as_secs_f64());
             measured.replay_rates.push(run.records as f64 / replaying.as_secs_f64());
+        }
+    }
+    Ok(())
+}
+
+fn recovery(program: &Program, measured: &mut Measured) -> anyhow::Result<()> {
+    for repetition in 0..=REPETITIONS {
+        eprintln!("recovery: {repetition} of {REPETITIONS}");
+        let home = program.dir()?;
+        program.fanout_killed(&home, LARGE, WIDTH)?;
+        let (took, peak_kib) = program.resume_with_memory(&home, LARGE)?;
+        if repetition > 0 {
+            measured.recovery_s.push(took.as_secs_f64());
+            measured.recovery_peak_mib.push(peak_kib as f64 / 1024.0);
         }
     }
     Ok(())

@@ -45,6 +45,16 @@ pub(crate) struct LeavesShown {
 }
 
 #[derive(Debug, Deserialize)]
+struct RunsShown {
+    runs: Vec<RunListed>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RunListed {
+    done: u64,
+}
+
+#[derive(Debug, Deserialize)]
 struct ReplayShown {
     records: u64,
     equal: bool,
@@ -93,13 +103,55 @@ impl Program {
 
     /// The same, and the most memory that it held at once, in KiB.
     pub(crate) fn fanout_with_memory(&self, home: &Dir, n: u64, width: u64) -> anyhow::Result<(RunShown, u64)> {
+        let (text, kib) = self.with_memory(home, &fanout_args(n, width))?;
+        Ok((understood(&text, n)?, kib))
+    }
+
+    /// What the program prints, and the most memory that it held at once, in KiB.
+    fn with_memory(&self, home: &Dir, args: &[String]) -> anyhow::Result<(String, u64)> {
         let peak = home.0.join("peak");
         let own = std::env::current_exe().context("this program does not know where it is")?;
         let mut command = self.command(home, &own)?;
-        command.arg(PEAK_MEMORY).arg(&peak).arg(&self.binary).args(fanout_args(n, width));
-        let run = understood(&output(&mut command)?, n)?;
+        let text = output(command.arg(PEAK_MEMORY).arg(&peak).arg(&self.binary).args(args))?;
         let kib = fs::read_to_string(&peak)?.trim().parse().context("the peak is no number")?;
-        Ok((run, kib))
+        Ok((text, kib))
+    }
+
+    /// Begins the fan-out, and kills it when nine tenths of its leaves are done.
+    pub(crate) fn fanout_killed(&self, home: &Dir, n: u64, width: u64) -> anyhow::Result<()> {
+        let mut run = self.command(home, &self.binary)?;
+        let mut child = run.args(fanout_args(n, width)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut done = 0;
+        while done < n / 10 * 9 {
+            ensure!(child.try_wait()?.is_none(), "the run ended before it was killed");
+            let shown: RunsShown =
+                serde_json::from_str(&output(self.command(home, &self.binary)?.args(["ps", "--json"]))?)
+                    .context("`ps --json` says something else")?;
+            done = shown.runs.first().map_or(0, |run| run.done);
+        }
+        child.kill()?;
+        ensure!(child.wait()?.code().is_none(), "the run ended before it was killed");
+        Ok(())
+    }
+
+    /// How long it takes until a run that was killed has ended, and the most memory that this holds at once, in KiB.
+    pub(crate) fn resume_with_memory(&self, home: &Dir, n: u64) -> anyhow::Result<(Duration, u64)> {
+        let args = ["resume", "@last", "--json"].map(str::to_owned);
+        let (took, resumed) = timed(|| self.with_memory(home, &args));
+        let (text, kib) = resumed?;
+        understood(&text, n)?;
+        Ok((took, kib))
+    }
+
+    /// How long the long form of the harness takes that kills runs at random moments.
+    pub(crate) fn long_kills(&self) -> anyhow::Result<Duration> {
+        let args = ["test", "--locked", "--quiet", "--package", "wf-cli", "--test", "faults"];
+        output(cargo(&self.root).args(args).arg("--no-run"))?;
+        let name = "kills::killed_at_random_moments";
+        let (took, said) =
+            timed(|| output(cargo(&self.root).args(args).args(["--", "--exact", name]).env("WHALEFLOW_LONG", "1")));
+        ensure!(said?.contains("1 passed"), "{name} did not run");
+        Ok(took)
     }
 
     /// How long it takes to replay a run.
