@@ -111,9 +111,9 @@ pub(crate) fn table(mutants: &[Mutant]) -> String {
     let mut text = "\
 # Planted defects
 
-Each of these defects was planted, and the test beside it failed. `cargo xtask mutants` plants them again, all or those
-that are named, in a copy of the sources, and sees that each is caught; `cargo xtask test --long` does so too. A test that
-lets a defect pass is a defect itself.
+`cargo xtask mutants` plants these defects, all or those that are named, in a copy of the sources, and sees that the test
+beside each fails; `cargo xtask test --long` does so too. A test that lets a defect pass is a defect itself. Where the
+last column has a `?`, nobody has yet written down what the test said.
 
 The patches are in `xtask/mutants`, and this table is written from their first lines by `cargo xtask mutants --table`.
 `cargo xtask tidy` holds both against the sources: a patch that no longer fits is to be made anew, not removed.

@@ -111,7 +111,7 @@ const DOCUMENTATION: Step = Step {
     name: "documentation",
     needs: None,
     args: &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--keep-going", "--quiet"],
-    env: &[],
+    env: &[("RUSTDOCFLAGS", "-D warnings")],
     counted: Counted::AsOne,
 };
 

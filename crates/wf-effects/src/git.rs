@@ -10,21 +10,24 @@
 //!   the repository (refs, revisions, `worktree add`) runs without hooks and with every driver in its config disabled.
 //! - The control files of a tree are compared with what the engine wrote before the tree is used again (`control`).
 //!
-//! The user's checkout, index, branches and config are only read, but by [`Repository::apply_to_checkout`] and
-//! [`Repository::create_branch`]. What the engine keeps in the repository is objects, refs below `refs/whaleflow/`, and
+//! The user's checkout, index, branches and config are only read, but by [`Repository::change_files`],
+//! [`Repository::create_branch`], [`Repository::move_branch`] and [`Repository::drop_branch`]. What the engine keeps in the repository is objects, refs below `refs/whaleflow/`, and
 //! one entry in `worktrees/` for each tree that is in use.
 //!
 //! Start reading at [`Trees`], the operations that the kernel orders.
 
 mod apply;
 mod capture;
+mod checkout;
 mod clean;
+mod combine;
 mod control;
 mod create;
 mod diff;
 mod discover;
 mod error;
 mod lock;
+mod merge;
 mod names;
 mod repository;
 mod rescue;
@@ -33,9 +36,12 @@ mod snapshot;
 mod trees;
 
 pub use apply::CheckoutState;
+pub use checkout::{FileOrder, Standing};
+pub use combine::CombineOrder;
 pub use create::create_repository;
 pub use diff::Patch;
 pub use error::GitError;
+pub use merge::{CommitOrder, HeadRef, Identity, Merged};
 pub use repository::{CommitFacts, Repository, WorktreeSnapshot};
 pub use runner::{Git, GitOptions};
 pub use snapshot::SnapshotDir;

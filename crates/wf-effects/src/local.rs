@@ -22,7 +22,7 @@ use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 
 use crate::contract::{BoxFuture, Ctx, Effects};
-use crate::git::{CheckpointOrder, Trees};
+use crate::git::{CheckpointOrder, CombineOrder, Trees};
 use crate::mock::{Mock, Rules};
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
@@ -45,6 +45,8 @@ pub struct LocalOptions {
     pub scratch_dir: PathBuf,
     /// Whether commands of this repository may run.
     pub is_trusted: bool,
+    /// The program of the supervisors of commands, see [`Spec::supervisor`](crate::process::Spec::supervisor).
+    pub supervisor: Option<PathBuf>,
 }
 
 /// Who answers for roles: for now, the mock for each.
@@ -87,6 +89,7 @@ pub struct LocalEffects {
     env: BTreeMap<String, String>,
     scratch_dir: PathBuf,
     is_trusted: bool,
+    supervisor: Option<PathBuf>,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -102,6 +105,7 @@ impl LocalEffects {
             env: options.env,
             scratch_dir: options.scratch_dir,
             is_trusted: options.is_trusted,
+            supervisor: options.supervisor,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),
@@ -115,11 +119,14 @@ impl LocalEffects {
                 Ok(Outcome::Prepared(Box::new(prepared)))
             }
             Request::Perform { leaf, prepared } => {
-                if ctx.cancel.is_cancelled() {
+                let works_in_branch = matches!(leaf.tree, wf_kernel::TreeUse::Branch { .. });
+                if ctx.cancel.is_cancelled() || works_in_branch && !ctx.grant.is_held().await {
                     return Ok(Outcome::Cancelled { usage: Usage::default() });
                 }
                 self.perform(ctx.workflow.node(leaf.node), &leaf, &prepared, ctx).await
             }
+            // Whoever has lost the run or the task moves no tree and no ref of it any more.
+            _ if !ctx.grant.is_held().await => Ok(Outcome::Cancelled { usage: Usage::default() }),
             order => Box::pin(self.tend(order, ctx)).await,
         }
     }
@@ -141,6 +148,11 @@ impl LocalEffects {
             }
             Request::Harvest { branch: _, base, commit } => {
                 Ok(Outcome::Checkpointed(Box::new(trees.repository().harvest(&base, &commit).await?)))
+            }
+            Request::Combine { node, base, commit, parts, at_ms } => {
+                let reference = trees.branch_ref(&node);
+                let order = CombineOrder { reference, node: node.to_string(), base, commit, parts, at_ms };
+                Ok(Outcome::Combined(Box::new(trees.repository().combine(&order).await?)))
             }
             Request::Release { branch, commit } => {
                 Ok(Outcome::Released { rescued: trees.release(&branch, &commit).await? })

@@ -23,6 +23,7 @@ fn spec(script: &str) -> Spec {
         env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
         stdin: None,
         bounds: Bounds::with_timeout(LONG),
+        supervisor: None,
     }
 }
 

@@ -74,6 +74,8 @@ impl Turn<'_> {
                 | Stage::Acquiring
                 | Stage::Open
                 | Stage::Harvesting
+                | Stage::Combining
+                | Stage::Combined(_)
                 | Stage::Done,
                 _,
             ) => {}
@@ -84,6 +86,7 @@ impl Turn<'_> {
         let instance = self.state.instance(ix);
         let tree = instance.tree.as_ref();
         match stage {
+            Stage::Combined(combined) => self.combined(ix, combined),
             Stage::Idle if tree.is_some_and(|tree| tree.held) => self.open(ix, None, None),
             Stage::Idle | Stage::Backoff if self.state.closing_at(ix).is_some() => {
                 let reason = self.state.closing_at(ix).map(|cause| Reason::Closed { cause });
@@ -420,6 +423,7 @@ impl Trouble {
             | Outcome::Throttled { .. }
             | Outcome::Acquired(_)
             | Outcome::Checkpointed(_)
+            | Outcome::Combined(_)
             | Outcome::Released { .. } => {
                 Self { code: "engine".to_owned(), message: "an unexpected outcome".to_owned(), retryable: false }
             }
@@ -492,6 +496,7 @@ impl RunState {
                     at_ms: self.checkpoint_date(tree.checkpoints + 1),
                 }
             }
+            Phase::Combine => self.combination(ix).ok()??,
             Phase::Harvest | Phase::Release => {
                 let tree = self.instance(ix).tree.as_ref()?;
                 let (branch, base, commit) = (id.subject.clone(), tree.base.clone(), tree.head.clone());
@@ -505,7 +510,7 @@ impl RunState {
     }
 
     /// The base commit's date and one second for each checkpoint: equal work has equal commits.
-    fn checkpoint_date(&self, number: u32) -> TimeMs {
+    pub(crate) fn checkpoint_date(&self, number: u32) -> TimeMs {
         let base = self.started.as_ref().and_then(|started| started.base.as_ref()).map_or(0, |base| base.at_ms);
         base.saturating_add(i64::from(number) * 1_000)
     }
@@ -580,7 +585,7 @@ impl RunState {
 
     /// The branch that a candidate's path means: the node itself, or the last child of an element.
     pub(crate) fn branch_at(&self, path: &str) -> Option<Ix> {
-        let is_branch = |ix: &Ix| matches!(self.kind(*ix), Kind::Branch { .. });
+        let is_branch = |ix: &Ix| self.kind(*ix).ends_in_a_tree();
         if let Some(ix) = self.at_path(path) {
             return Some(ix).filter(is_branch);
         }

@@ -147,8 +147,10 @@ impl Runtime {
         for status in [TaskStatus::Pending, TaskStatus::Claimed] {
             let filter = TaskFilter { status: Some(status), after: None, limit: CLAIMED_MAX };
             for row in self.store.tasks.tasks(run, filter).await? {
+                // What this process itself had claimed went when it let go of the run, or lost it.
                 let is_alive = |worker: &String| {
-                    row.lease_until_ms.is_some_and(|until| until >= now)
+                    *worker != self.owner
+                        && row.lease_until_ms.is_some_and(|until| until >= now)
                         && !self.presence.as_ref().is_some_and(|presence| presence.is_gone(worker))
                 };
                 let is_elsewhere =
@@ -167,8 +169,12 @@ impl Runtime {
         let leases = &self.store.leases;
         let lease = leases.lease(run).await?;
         let died = lease.owner.is_some();
+        // What this process may still have under way from before is shut out too: it gets a new epoch like any other.
+        let is_free = |owner: &String| {
+            *owner == self.owner || self.presence.as_ref().is_some_and(|presence| presence.is_gone(owner))
+        };
         if let Lease { owner: Some(owner), epoch, .. } = &lease
-            && self.presence.as_ref().is_some_and(|presence| presence.is_gone(owner))
+            && is_free(owner)
         {
             // Someone else may have noticed too; then the epoch has moved and this is refused.
             let _ = leases.release_lease(run, *epoch).await;

@@ -145,6 +145,7 @@ async fn no_effect_begins_before_its_order_is_durable() {
             env: BTreeMap::new(),
             scratch_dir: scratch.path().to_owned(),
             is_trusted: false,
+            supervisor: None,
         }),
         log,
         too_early: too_early.clone(),

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::fixture;
 use crate::id::random_text;
 use crate::project::{Project, make_private_dir};
+use crate::source::child_program;
 use crate::trust::trust_of;
 
 /// How long one call of git may take.
@@ -182,6 +183,7 @@ impl Engine {
             env: self.environment.vars().clone(),
             scratch_dir,
             is_trusted,
+            supervisor: Some(child_program(&self.environment)),
         }))
     }
 

@@ -1,12 +1,15 @@
 //! The back end on SQLite: one writer, some readers, one poll for what other processes commit.
 
 mod board;
+mod check;
 mod fleet;
 mod open;
 mod ops;
 mod poll;
 mod reads;
+mod sums;
 mod tasks;
+mod wal;
 mod writer;
 
 use std::path::Path;
@@ -55,6 +58,11 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) fn of(error: rusqlite::Error) -> Self {
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, source) = &error
+            && source.is::<sums::DamagedRow>()
+        {
+            return Self::Damaged(source.to_string());
+        }
         let damaged = match &error {
             rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
@@ -156,7 +164,7 @@ impl Runs for Sqlite {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>> {
-        Box::pin(self.readers.read(reads::check))
+        Box::pin(self.readers.read(check::check))
     }
 }
 

@@ -352,7 +352,7 @@ fn branches(fold: &RunFold) -> Vec<BranchView> {
     let mut branches = Vec::new();
     for (ix, _) in fold.tree_order() {
         let instance = fold.state().instance(ix);
-        if !matches!(fold.node(instance).kind, Kind::Branch { .. }) {
+        if !fold.node(instance).kind.ends_in_a_tree() {
             continue;
         }
         let Some(checkpoint) = checkpoint_of(fold, ix) else { continue };

@@ -16,9 +16,11 @@ pub enum Wanted {
     Large,
     /// Replays of a run of 10,000 leaves, and reading the same log.
     Replay,
-    /// Taking over a run of 10,000 leaves whose process was killed near its end.
+    /// Runs of 10,000 leaves that eight processes of workers perform.
+    Fleet,
+    /// A process that takes over a run of 10,000 leaves whose owner is dead, with its memory.
     Recovery,
-    /// The harness that kills a run of 200 leaves 1,000 times, once built.
+    /// The harness that kills runs of 200 leaves 1,000 times, once built.
     Kills,
     /// `--version`.
     Version,
@@ -67,7 +69,7 @@ pub struct Figure {
 }
 
 /// All of them.
-pub const FIGURES: [Figure; 14] = [
+pub const FIGURES: [Figure; 16] = [
     Figure {
         name: "fanout_rate",
         what: "leaves a second of fanout.star, n=1000, width=64",
@@ -139,8 +141,28 @@ pub const FIGURES: [Figure; 14] = [
         limit: None,
     },
     Figure {
+        name: "claim_rate",
+        what: "leaves a second of fanout.star, n=10000, width=1024, claimed in batches by 8 worker processes",
+        unit: "leaves/s",
+        wanted: &[Wanted::Fleet],
+        threshold: Threshold::AtLeast(2_000.0),
+        slow: false,
+        value: |it| &it.fleet_rates,
+        limit: None,
+    },
+    Figure {
+        name: "claim_wait",
+        what: "how long 99 of 100 claims of those workers took at most, in the slowest of them",
+        unit: "ms",
+        wanted: &[Wanted::Fleet],
+        threshold: Threshold::AtMost(500.0),
+        slow: false,
+        value: |it| &it.claim_p99_ms,
+        limit: None,
+    },
+    Figure {
         name: "recovery_time",
-        what: "`resume` of a run of n=10000 that was killed when nine tenths were done, to its end, the whole process",
+        what: "`resume` of a run of 10,000 leaves whose owner was killed, until it waits again, the whole process",
         unit: "s",
         wanted: &[Wanted::Recovery],
         threshold: Threshold::AtMost(3.0),
@@ -150,7 +172,7 @@ pub const FIGURES: [Figure; 14] = [
     },
     Figure {
         name: "recovery_memory",
-        what: "most memory that it holds at once",
+        what: "most memory that this process holds at once",
         unit: "MiB",
         wanted: &[Wanted::Recovery],
         threshold: Threshold::AtMost(256.0),
@@ -160,7 +182,7 @@ pub const FIGURES: [Figure; 14] = [
     },
     Figure {
         name: "kills_time",
-        what: "1,000 kills of a run of 200 leaves, each taken up again, once built",
+        what: "1,000 kills of runs of 200 leaves, each taken up again, once built",
         unit: "s",
         wanted: &[Wanted::Kills],
         threshold: Threshold::AtMost(600.0),

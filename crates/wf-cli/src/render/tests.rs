@@ -582,7 +582,25 @@ fn replies_in_words() {
         how: "branch".to_owned(),
         target: "whaleflow/r1".to_owned(),
         files: vec!["src/a.rs".to_owned()],
+        made: None,
+        undone: false,
+        left: Vec::new(),
+        recovered: None,
     };
+    let recovered = wf_view::reply::RecoveredView {
+        run_id: "r0".to_owned(),
+        branch: "fixes/other".to_owned(),
+        finished: false,
+        left: vec!["src/b.rs".to_owned()],
+    };
+    let squashed = wf_view::ApplyView {
+        how: "squash".to_owned(),
+        target: "/repo".to_owned(),
+        made: Some("9d".repeat(20)),
+        recovered: Some(recovered),
+        ..apply.clone()
+    };
+    let undone = wf_view::ApplyView { undone: true, left: vec!["x\u{1b}[1m".to_owned()], ..squashed.clone() };
     let texts = [
         replies::replay_text(&ReplayView::of("r1", 12, &Ok(())), WIDE),
         replies::replay_text(&ReplayView::of("r1", 12, &Err(differs)), WIDE),
@@ -591,6 +609,8 @@ fn replies_in_words() {
         replies::command_text(&CommandView::accepted("trust", None, "trusted").with("repo", "/r\u{1b}[1m"), WIDE),
         replies::command_text(&CommandView::refused("approve", Some("r1"), "already_resolved", "too late"), WIDE),
         replies::apply_text(&apply, WIDE),
+        replies::apply_text(&squashed, WIDE),
+        replies::apply_text(&wf_view::ApplyView { recovered: None, ..undone }, WIDE),
         replies::doctor_text(&DoctorView::new(checks), WIDE),
         replies::error_text(&ErrorView::new("WF0101", "no such file", Some("look".to_owned()), "usage"), WIDE),
         show::log_line(&LogLine::of_trace("a[0]/b", r#"{"stream":"stderr","text":"oh\u001b[31m no"}"#), WIDE) + "\n",
@@ -608,6 +628,13 @@ fn replies_in_words() {
         refused (already_resolved): too late
         made the branch whaleflow/r1 (1 file)
           src/a.rs
+        took back an apply of fixes/other of run r0 that was interrupted
+          src/b.rs was changed since, and was left as it is
+        made the commit 9d9d9d9d9d9d at /repo (1 file)
+          src/a.rs
+        took a commit back at /repo (1 file)
+          src/a.rs
+          x was changed since, and was left as it is
         ✓ git               found
         ! trust             found
           hint: run trust

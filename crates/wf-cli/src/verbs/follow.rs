@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wf_kernel::RunStatus;
 use wf_runtime::Drive;
 use wf_server::amounts::parse_duration_ms;
 use wf_server::follow::Follower;
@@ -31,6 +32,18 @@ pub(crate) async fn attach(session: &Session, args: &AttachArgs) -> Result<u8, E
 /// Follows a run to its end, shows it, and exits as it did.
 pub(crate) async fn attach_to(session: &Session, engine: &Engine, run: &RunId) -> Result<u8, Error> {
     finish(session, follow_to_rest(session, engine, run, true).await?)
+}
+
+/// Follows a run that another process drives, unless that process dies before the run comes to rest: then says so.
+pub(crate) async fn follow_owner(session: &Session, engine: &Engine, run: &RunId) -> Result<Option<u8>, Error> {
+    let ended = follow_to_rest(session, engine, run, true).await?;
+    if let Ended::Rested(rested) = &ended
+        && matches!(rested.fold.state().status(), RunStatus::Running | RunStatus::Cancelling)
+        && engine.keeper(run).await? == Keeper::Nobody
+    {
+        return Ok(None);
+    }
+    finish(session, ended).map(Some)
 }
 
 /// `wait RUN`

@@ -8,7 +8,7 @@ use wf_server::{Engine, Error, Project, Terms, ops, trust};
 use wf_store::RunId;
 
 use super::check::options_of;
-use super::follow::attach_to;
+use super::follow::{attach_to, follow_owner};
 use super::go::{self, Going};
 use crate::args::{GoOnArgs, ResumeArgs, RunArgs};
 use crate::ask;
@@ -99,7 +99,10 @@ pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, E
         for command in &commands {
             ops::command(&engine, &run, command).await?;
         }
-        return attach_to(session, &engine, &run).await;
+        if let Some(code) = Box::pin(follow_owner(session, &engine, &run)).await? {
+            return Ok(code);
+        }
+        return go_on(session, &engine, &run, &args.go_on, "resume").await;
     }
     for command in &commands {
         ops::send(&engine, &run, command).await?;
@@ -137,10 +140,16 @@ pub(crate) async fn go_on(
         return go::leave(session, engine, run, terms, verb);
     }
     let owner = engine.announce()?;
-    match ops::adopt(engine, &owner, run, terms).await {
-        Ok(owned) => Going { session, engine, owner: &owner, terms }.drive(owned).await,
-        // Somebody else was faster.
-        Err(Error::Held { .. }) => attach_to(session, engine, run).await,
-        Err(error) => Err(error),
+    loop {
+        match Box::pin(ops::adopt(engine, &owner, run, terms)).await {
+            Ok(owned) => return Box::pin(Going { session, engine, owner: &owner, terms }.drive(owned)).await,
+            // Somebody else was faster; should they die, it is this process's turn again.
+            Err(Error::Held { .. }) => {
+                if let Some(code) = Box::pin(follow_owner(session, engine, run)).await? {
+                    return Ok(code);
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
 }

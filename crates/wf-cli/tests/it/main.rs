@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
+mod apply;
 mod bad_input;
 mod decisions;
 mod fleet;
+mod hostile_trees;
 mod place;
 mod repositories;
 mod runs;
+mod supervised;
 mod workflows;

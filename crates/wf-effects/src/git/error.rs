@@ -98,6 +98,18 @@ pub enum GitError {
         /// The files.
         paths: Vec<String>,
     },
+    /// Somebody else is changing the index of the checkout: let them finish.
+    #[error("the index of the checkout is locked by {path:?}")]
+    IndexLocked {
+        /// Git's lock.
+        path: PathBuf,
+    },
+    /// Submodule pointers are in the index alone: apply in a way that changes it.
+    #[error("files cannot hold a change of submodules: {}", list(paths))]
+    Submodules {
+        /// Where they are.
+        paths: Vec<String>,
+    },
     /// A commit cannot hold what is there: remove it.
     #[error("git cannot commit {}: {reason}", list(paths))]
     Uncommittable {
@@ -177,6 +189,8 @@ impl GitError {
             | Self::Moved { .. }
             | Self::BranchExists { .. }
             | Self::Overlaps { .. }
+            | Self::IndexLocked { .. }
+            | Self::Submodules { .. }
             | Self::Uncommittable { .. }
             | Self::TooLarge { .. } => false,
         }
@@ -195,6 +209,10 @@ impl GitError {
             Self::Moved { .. } => Some("something else moved the ref; nothing was lost, run it again"),
             Self::BranchExists { .. } => Some("choose another name"),
             Self::Overlaps { .. } => Some("commit or stash these files first"),
+            Self::IndexLocked { .. } => {
+                Some("wait for the other git; if none is at work, one was killed: remove the file it left")
+            }
+            Self::Submodules { .. } => Some("take the result with --squash, --merge or --as-branch"),
             Self::Uncommittable { .. } => Some("a tree may hold files, symbolic links and directories"),
             Self::Busy { .. } => Some("another whaleflow process works on this repository"),
             Self::Io { .. } => Some("look at free space and permissions"),

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 
 use super::error::GitError;
+use crate::process::known::{self, Known};
 
 /// The oldest git that knows every variable and option used here (`GIT_CONFIG_GLOBAL` came last).
 const VERSION_MIN: (u32, u32) = (2, 32);
@@ -157,9 +158,10 @@ impl Git {
     /// Runs one call to its end. Dropping the future ends git's process group.
     pub(crate) async fn run(&self, mut call: Call) -> Result<Output, GitError> {
         let limit = self.timeout();
-        let mut child = self.spawn(&mut call)?;
+        let (mut child, _known) = self.spawn(&mut call)?;
         let mut group = Group { leader: child.id() };
-        match tokio::time::timeout(limit, converse(&mut child, &group, &call)).await {
+        // Boxed, because every future above is as large as the largest below it.
+        match tokio::time::timeout(limit, Box::pin(converse(&mut child, &group, &call))).await {
             Ok(Ok(spoken)) => {
                 group.leader = None;
                 spoken.judge(&call)
@@ -177,7 +179,7 @@ impl Git {
         }
     }
 
-    fn spawn(&self, call: &mut Call) -> Result<Child, GitError> {
+    fn spawn(&self, call: &mut Call) -> Result<(Child, Known), GitError> {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that runs git")]
         let mut command = tokio::process::Command::new(&self.inner.program);
         command
@@ -208,7 +210,8 @@ impl Git {
                 command.env("GIT_OBJECT_DIRECTORY", objects);
             }
         }
-        command.spawn().map_err(|source| GitError::Absent { program: self.inner.program.clone(), source })
+        known::started(|| command.spawn(), Child::id)
+            .map_err(|source| GitError::Absent { program: self.inner.program.clone(), source })
     }
 }
 

@@ -180,11 +180,15 @@ impl LocalEffects {
             env: self.environment(job.env, home.path()),
             stdin: None,
             bounds: Bounds::with_timeout(node.timeout_ms.map_or(TIMEOUT_DEFAULT, Duration::from_millis)),
+            supervisor: self.supervisor.clone(),
         };
         let trace = Trace::new(ctx, &leaf.path);
         let lines = |stream: Stream, line: &str| trace.line(stream.as_str(), line);
         let finished = run(&spec, &ctx.cancel, &lines).await;
         remove(home).await;
+        if let Ok(Finished { left: left @ 1.., .. }) = &finished {
+            trace.line("engine", &format!("{left} processes could not be ended"));
+        }
         let finished =
             finished.map_err(|error| failure(error.code(), error.to_string()).retryable(error.is_retryable()))?;
         let shows = match job.expect {
@@ -192,7 +196,7 @@ impl LocalEffects {
             None => true,
         };
         let mut artifacts = keep::artifacts(dir, job.artifacts, ctx).await?;
-        let Finished { end, stdout, stderr } = finished;
+        let Finished { end, stdout, stderr, .. } = finished;
         let tails = (stdout.tail(), stderr.tail());
         for (name, captured) in [("stdout", stdout), ("stderr", stderr)] {
             if captured.is_cut() {

@@ -3,7 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use wf_effects::git::Repository;
+use wf_effects::git::{CombineOrder, FileOrder, Repository};
+use wf_kernel::effect::Part;
 
 use super::support::{Bench, make_executable, open_git, open_trees, order, raw, raw_output, users_own, write_all};
 
@@ -96,9 +97,38 @@ async fn every_operation(bench: &Bench) {
     trees.snapshot(&point.commit).await.unwrap();
     repository.checkout_state().await.unwrap();
     write_all(&bench.repo, &[("README", "changed by hand\n")]);
-    repository.snapshot_worktree("other", 5).await.unwrap();
-    repository.apply_to_checkout(&bench.base, &point.commit).await.unwrap();
+    let other = repository.snapshot_worktree("other", 5).await.unwrap().at.commit;
+    let order = FileOrder {
+        from: bench.base.clone(),
+        to: point.commit.clone(),
+        tag: "t1".to_owned(),
+        with_index: false,
+        leaves_others: false,
+    };
+    repository.change_files(&order).await.unwrap();
+    let (from, to) = (order.to.clone(), order.from.clone());
+    repository.change_files(&FileOrder { from, to, with_index: true, ..order }).await.unwrap();
+    repository.standing(&bench.base, &point.commit).await.unwrap();
     repository.create_branch("made", &point.commit).await.unwrap();
+    repository.move_branch("refs/heads/made", &point.commit, &bench.base, "moved").await.unwrap();
+    repository.drop_branch("made", &bench.base).await.unwrap();
+    repository.pin("refs/whaleflow/run1/apply/1", &point.commit).await.unwrap();
+    repository.unpin("refs/whaleflow/run1/apply/1").await.unwrap();
+    repository.identity(&[]).await.unwrap();
+    repository.head_ref().await.unwrap();
+    repository.merge_base(&other, &point.commit).await.unwrap();
+    repository.merge(&bench.base, &other, &point.commit).await.unwrap();
+    let files = point.files.iter().map(|file| file.path.clone()).collect();
+    let fruit = Part { path: "all".to_owned(), base: bench.base.clone(), commit: point.commit.clone(), files };
+    let combine = CombineOrder {
+        reference: "refs/whaleflow/run1/b/both".to_owned(),
+        node: "both".to_owned(),
+        base: bench.base.clone(),
+        commit: bench.base.clone(),
+        parts: vec![fruit],
+        at_ms: 5,
+    };
+    repository.combine(&combine).await.unwrap();
     trees.release("all", &point.commit).await.unwrap();
     trees.cleanup().await.unwrap();
 }

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
+mod apply;
 mod canary;
 mod checkpoint;
+mod combine;
 mod discover;
 mod faults;
 mod oracle;

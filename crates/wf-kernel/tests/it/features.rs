@@ -1153,3 +1153,94 @@ fn a_need_that_failed_skips_what_needs_it() {
         "#]],
     );
 }
+
+/// Three branches (of those with an even number the simulated harvest adds a test), a tournament, a combination.
+fn combination(combine: Json) -> Json {
+    let way = |id: &str| {
+        json!({ "branch": id, "writes": ["**"], "children": [
+            { "agent": "work", "prompt": id, "writes": ["**"] }, { "test": "tests", "argv": ["true"] }] })
+    };
+    json!([{ "parallel": "ways", "children": [way("b1"), way("b2"), way("b4")] },
+           { "tournament": "pick", "candidates": "ways", "by": "0 - size(value.files)", "harvest": ["tests", "patches"] },
+           combine, { "test": "again", "argv": ["true"], "tree": "both" }])
+}
+
+/// What comes after the tournament.
+fn check_combination(combine: Json, script: &str, expected: Expect) {
+    check_rest(combination(combine), script, expected);
+}
+
+fn check_rest(children: Json, script: &str, expected: Expect) {
+    let source = json!({ "workflow": "it", "children": children });
+    let commands = std::collections::VecDeque::new();
+    let answers = script.lines().map(|line| line.trim().split_once(": ").unwrap());
+    let answers = answers.map(|(path, answer)| (path.to_owned(), answer.to_owned())).collect();
+    let timeline = timeline(&workflow(&source), &mut Script { answers, commands });
+    let rest = timeline.lines().skip_while(|line| !line.contains("end pick")).skip(1);
+    expected.assert_eq(&rest.map(|line| format!("{line}\n")).collect::<String>());
+}
+
+#[test]
+fn a_winner_takes_the_fruit_of_losers_and_is_tested_again() {
+    check_combination(
+        json!({ "reduce": "both", "inputs": "pick", "how": "combine" }),
+        "",
+        expect![[r#"
+        |   21 order combine of both
+        |   25 end both succeeded = {"base":"base","commit":"23544e5bb9ed","deletions":1,"files":["tests/5b8095139d70.rs"],"insertions":2,"left":[{"files":["tests/161f8f1a3b17.rs"],"path":"ways/b4","why":"it is in the way"}],"taken":[{"files":["tests/5b8095139d70.rs"],"path":"ways/b2"}],"tree":"tree-23544e5bb9ed","winner":"ways/b1"}
+        |   26 start again #1
+        |   27 end again succeeded
+        |   27 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+    "#]],
+    );
+    // Only whose fruit `by` chooses, and only of the sort that is taken.
+    check_combination(
+        json!({ "reduce": "both", "inputs": "pick", "how": "combine", "by": "path == 'ways/b4'" }),
+        "",
+        expect![[r#"
+            |   21 order combine of both
+            |   25 end both succeeded = {"base":"base","commit":"4a59ee2e0155","deletions":1,"files":["tests/161f8f1a3b17.rs"],"insertions":2,"left":[],"taken":[{"files":["tests/161f8f1a3b17.rs"],"path":"ways/b4"}],"tree":"tree-4a59ee2e0155","winner":"ways/b1"}
+            |   26 start again #1
+            |   27 end again succeeded
+            |   27 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+        "#]],
+    );
+    check_combination(
+        json!({ "reduce": "both", "inputs": "pick", "how": "combine", "take": ["patches"] }),
+        "",
+        expect![[r#"
+            |   21 order combine of both
+            |   25 end both succeeded = {"base":"base","commit":"2a9cb2f01e75","deletions":0,"files":[],"insertions":0,"left":[],"taken":[],"tree":"tree-2a9cb2f01e75","winner":"ways/b1"}
+            |   26 start again #1
+            |   27 end again succeeded
+            |   27 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+        "#]],
+    );
+    // A test that does not pass with it is the last word on the run.
+    check_combination(
+        json!({ "reduce": "both", "inputs": "pick", "how": "combine" }),
+        "again: json {\"passed\": false, \"exit_code\": 1}",
+        expect![[r#"
+            |   21 order combine of both
+            |   25 end both succeeded = {"base":"base","commit":"23544e5bb9ed","deletions":1,"files":["tests/5b8095139d70.rs"],"insertions":2,"left":[{"files":["tests/161f8f1a3b17.rs"],"path":"ways/b4","why":"it is in the way"}],"taken":[{"files":["tests/5b8095139d70.rs"],"path":"ways/b2"}],"tree":"tree-23544e5bb9ed","winner":"ways/b1"}
+            |   26 start again #1
+            |   27 end again succeeded
+            |   27 run succeeded verified failed outputs {inline:{exit_code:1,passed:false}}
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_combined_without_a_winner() {
+    let mut children = combination(json!({ "reduce": "both", "inputs": "pick", "how": "combine" }));
+    children[1]["require"] = json!("status == 'no'");
+    check_rest(
+        children,
+        "x: fail",
+        expect![[r#"
+        |   21 end both failed: empty
+        |   21 end again skipped: {stopped:{path:pick}}
+        |   24 run failed verified passed outputs {inline:null}
+    "#]],
+    );
+}

@@ -11,4 +11,5 @@ mod damage;
 mod differential;
 mod fleet;
 mod migration;
+mod random_damage;
 mod sharing;

@@ -220,6 +220,7 @@ pub(crate) fn usual(effect: &Effect) -> Outcome {
         Request::Acquire { base, .. } => Outcome::Acquired(TreeAt { commit: base.clone(), tree: "70".repeat(20) }),
         Request::Checkpoint { begin, .. } => checkpoint(begin, name),
         Request::Harvest { base, .. } => checkpoint(base, name),
+        Request::Combine { .. } => failed("unused", "no workflow here combines", false),
         Request::Release { .. } => {
             let rescued = (name == "bd").then(|| "refs/whaleflow/r1/rescue/0a-bad".to_owned());
             Outcome::Released { rescued }
