@@ -65,16 +65,28 @@ impl Mutant {
     }
 }
 
-/// Plants the mutants with these names, or all, and says of each whether it was caught; whether all were.
+/// Writes the table, or plants the mutants with these names, or all; whether all were caught.
+///
+/// # Errors
+/// As [`plant`].
+pub fn run(root: &Path, names: &[&str]) -> anyhow::Result<bool> {
+    if names == [WRITE_TABLE] {
+        fs::write(root.join(TABLE), table(&read(root)?))?;
+        return Ok(true);
+    }
+    let (caught, missed) = plant(root, names)?;
+    println!("{caught} of {} mutants were caught", caught + missed.len());
+    missed.iter().for_each(|name| println!("missed: {name}"));
+    Ok(missed.is_empty())
+}
+
+/// Plants the mutants with these names, or all, and says of each whether it was caught. Gives how many were, and the
+/// names of the others.
 ///
 /// # Errors
 /// When a patch cannot be read, the sources cannot be copied, or cargo cannot be run.
-pub fn run(root: &Path, names: &[&str]) -> anyhow::Result<bool> {
+pub(crate) fn plant(root: &Path, names: &[&str]) -> anyhow::Result<(usize, Vec<String>)> {
     let all = read(root)?;
-    if names == [WRITE_TABLE] {
-        fs::write(root.join(TABLE), table(&all))?;
-        return Ok(true);
-    }
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|mutant| mutant.name != **name)) {
         bail!("there is no mutant {unknown:?} in {DIR}");
     }
@@ -98,12 +110,10 @@ pub fn run(root: &Path, names: &[&str]) -> anyhow::Result<bool> {
         };
         println!("{}: {verdict} by {}", mutant.name, mutant.caught_by);
         if verdict != "caught" {
-            missed.push(mutant.name.as_str());
+            missed.push(mutant.name.clone());
         }
     }
-    println!("{} of {} mutants were caught", wanted.len() - missed.len(), wanted.len());
-    missed.iter().for_each(|name| println!("missed: {name}"));
-    Ok(missed.is_empty())
+    Ok((wanted.len() - missed.len(), missed))
 }
 
 /// The table of all mutants, as it stands in the documentation.
@@ -111,9 +121,9 @@ pub(crate) fn table(mutants: &[Mutant]) -> String {
     let mut text = "\
 # Planted defects
 
-Each of these defects was planted, and the test beside it failed. `cargo xtask mutants` plants them again, all or those
-that are named, in a copy of the sources, and sees that each is caught; `cargo xtask test --long` does so too. A test that
-lets a defect pass is a defect itself.
+`cargo xtask mutants` plants these defects, all or those that are named, in a copy of the sources, and sees that the test
+beside each fails; `cargo xtask test --long` does so too. A test that lets a defect pass is a defect itself. Where the
+last column has a `?`, nobody has yet written down what the test said.
 
 The patches are in `xtask/mutants`, and this table is written from their first lines by `cargo xtask mutants --table`.
 `cargo xtask tidy` holds both against the sources: a patch that no longer fits is to be made anew, not removed.

@@ -119,11 +119,14 @@ impl LocalEffects {
                 Ok(Outcome::Prepared(Box::new(prepared)))
             }
             Request::Perform { leaf, prepared } => {
-                if ctx.cancel.is_cancelled() {
+                let works_in_branch = matches!(leaf.tree, wf_kernel::TreeUse::Branch { .. });
+                if ctx.cancel.is_cancelled() || works_in_branch && !ctx.grant.is_held().await {
                     return Ok(Outcome::Cancelled { usage: Usage::default() });
                 }
                 self.perform(ctx.workflow.node(leaf.node), &leaf, &prepared, ctx).await
             }
+            // Whoever has lost the run or the task moves no tree and no ref of it any more.
+            _ if !ctx.grant.is_held().await => Ok(Outcome::Cancelled { usage: Usage::default() }),
             order => Box::pin(self.tend(order, ctx)).await,
         }
     }

@@ -1,6 +1,6 @@
 //! Getting what a branch of a run did into the user's checkout or repository, and out of it again.
 //!
-//! Each step is written down before it is taken ([`journal`]), so that a process that is killed at any moment leaves
+//! Each step is written down before it is taken (`journal`), so that a process that is killed at any moment leaves
 //! something that the next `apply`, or `apply --undo`, finishes or takes back. Files are never written over that are not
 //! as they were.
 
@@ -120,8 +120,10 @@ impl Ground<'_> {
         let Some(name) = &self.options.name else { return Err(Error::usage("the new branch needs a name")) };
         self.repository.check_branch_name(name).await?;
         let reference = format!("refs/heads/{name}");
-        if self.repository.commit_at(&reference).await?.is_some() {
-            return Err(GitError::BranchExists { name: name.clone() }.into());
+        match self.repository.commit_at(&reference).await? {
+            Some(there) if there == *commit => return Err(self.already()),
+            Some(_) => return Err(GitError::BranchExists { name: name.clone() }.into()),
+            None => {}
         }
         self.entry(commit, commit, Some(Move { reference, from: None, to: commit.clone() }))
     }
@@ -264,12 +266,12 @@ impl Ground<'_> {
 
 /// Does what an entry says, written down before and after. What cannot be done is taken back.
 async fn perform(journal: &Journal, repository: &Repository, entry: &Entry) -> Result<(), Error> {
-    repository.pin(&entry.pin(), &entry.to).await?;
     journal.write(entry)?;
     match forward(repository, entry).await {
         Ok(()) => journal.write(&Entry { stage: Stage::Done, ..entry.clone() }),
         Err(error) if entry.how == How::Branch => {
             // A branch that is there is somebody else's.
+            repository.unpin(&entry.pin()).await?;
             journal.write(&Entry { stage: Stage::Undone, ..entry.clone() })?;
             Err(of_git(error))
         }
@@ -283,6 +285,7 @@ async fn perform(journal: &Journal, repository: &Repository, entry: &Entry) -> R
 
 /// Does what is left of an entry.
 async fn forward(repository: &Repository, entry: &Entry) -> Result<(), GitError> {
+    repository.pin(&entry.pin(), &entry.to).await?;
     if entry.how != How::Branch {
         repository.change_files(&file_order(entry, false)).await?;
     }

@@ -167,7 +167,9 @@ pub async fn would_accept(engine: &Engine, run: &RunId, command: &Command) -> Re
     let mut state = load(&engine.store, run).await?.state;
     let at = engine.now_ms();
     let claimed = in_flight(&state);
-    take(&mut state, at, InputBody::Adopted(Adopted { owner: String::new(), epoch: u64::MAX, claimed, died: false }));
+    // Whoever takes it over may find that it has brought down one process too many, and parks it.
+    let died = engine.store.leases.lease(run).await?.owner.is_some();
+    take(&mut state, at, InputBody::Adopted(Adopted { owner: String::new(), epoch: u64::MAX, claimed, died }));
     for decision in take(&mut state, at, InputBody::Command(command.clone())) {
         if let Decision::Refused { code, message } = decision {
             return Err(Error::Refused { reason: code, message });

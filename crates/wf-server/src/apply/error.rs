@@ -151,3 +151,15 @@ pub(crate) fn listed(paths: &[String]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ApplyError;
+
+    #[test]
+    fn files_that_cannot_hold_a_submodule_are_named() {
+        let error = ApplyError::Submodules(vec!["vendor/lib".to_owned()]);
+        assert_eq!(error.code(), "WF0750");
+        assert_eq!(error.to_string(), "submodules would change, and files cannot hold that: vendor/lib");
+    }
+}

@@ -62,9 +62,9 @@ pub(super) async fn take_back(journal: &Journal, repository: &Repository, entry:
     }
     journal.write(&Entry { stage: Stage::Undoing, ..entry.clone() })?;
     let left = back(repository, entry).await?;
+    repository.unpin(&entry.pin()).await?;
     let entry = Entry { stage: Stage::Undone, ..entry.clone() };
     journal.write(&entry)?;
-    repository.unpin(&entry.pin()).await?;
     Ok(recovered(entry, left))
 }
 
