@@ -65,16 +65,28 @@ impl Mutant {
     }
 }
 
-/// Plants the mutants with these names, or all, and says of each whether it was caught; whether all were.
+/// Writes the table, or plants the mutants with these names, or all; whether all were caught.
+///
+/// # Errors
+/// As [`plant`].
+pub fn run(root: &Path, names: &[&str]) -> anyhow::Result<bool> {
+    if names == [WRITE_TABLE] {
+        fs::write(root.join(TABLE), table(&read(root)?))?;
+        return Ok(true);
+    }
+    let (caught, missed) = plant(root, names)?;
+    println!("{caught} of {} mutants were caught", caught + missed.len());
+    missed.iter().for_each(|name| println!("missed: {name}"));
+    Ok(missed.is_empty())
+}
+
+/// Plants the mutants with these names, or all, and says of each whether it was caught. Gives how many were, and the
+/// names of the others.
 ///
 /// # Errors
 /// When a patch cannot be read, the sources cannot be copied, or cargo cannot be run.
-pub fn run(root: &Path, names: &[&str]) -> anyhow::Result<bool> {
+pub(crate) fn plant(root: &Path, names: &[&str]) -> anyhow::Result<(usize, Vec<String>)> {
     let all = read(root)?;
-    if names == [WRITE_TABLE] {
-        fs::write(root.join(TABLE), table(&all))?;
-        return Ok(true);
-    }
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|mutant| mutant.name != **name)) {
         bail!("there is no mutant {unknown:?} in {DIR}");
     }
@@ -98,12 +110,10 @@ pub fn run(root: &Path, names: &[&str]) -> anyhow::Result<bool> {
         };
         println!("{}: {verdict} by {}", mutant.name, mutant.caught_by);
         if verdict != "caught" {
-            missed.push(mutant.name.as_str());
+            missed.push(mutant.name.clone());
         }
     }
-    println!("{} of {} mutants were caught", wanted.len() - missed.len(), wanted.len());
-    missed.iter().for_each(|name| println!("missed: {name}"));
-    Ok(missed.is_empty())
+    Ok((wanted.len() - missed.len(), missed))
 }
 
 /// The table of all mutants, as it stands in the documentation.

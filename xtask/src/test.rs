@@ -11,6 +11,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::mutants;
 use crate::workspace::{cargo, has_cargo_tool};
 pub use totals::{Totals, libtest_totals, nextest_totals};
 
@@ -145,9 +146,15 @@ pub fn run(root: &Path, options: &TestOptions) -> anyhow::Result<bool> {
         println!("== {}: cargo {}", step.name, [step.args, more].concat().join(" "));
         done.push(perform(root, step, more, options)?);
     }
-    if !options.long {
+    if options.long {
+        println!("== planted defects");
+        let (caught, missed) = mutants::plant(root, &[])?;
+        let totals = Totals { passed: caught as u64, failed: missed.len() as u64, skipped: 0 };
+        done.push(("planted defects".to_owned(), totals));
+    } else {
         let skipped = |what| (format!("{what} (only with --long)"), Totals::SKIPPED);
         done.extend(LONG.map(|(_, _, what)| skipped(what)));
+        done.push(skipped("planted defects"));
     }
     println!("== summary");
     let mut sum = Totals::default();

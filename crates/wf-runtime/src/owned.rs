@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use wf_effects::{Clock, Effects};
+use wf_ir::limits::LOG_RECORDS_MAX;
 use wf_ir::{Digest, Workflow};
 use wf_kernel::record::{Adopted, RunStarted};
 use wf_kernel::{Effect, EffectId, Input, InputBody, RunState, Step, in_flight, outstanding};
@@ -59,6 +60,8 @@ pub struct Owned {
     pub(crate) step: Step,
     /// The next inputs, before any from outside.
     pub(crate) pending: Vec<Input>,
+    /// At every so many records of the log the run stops.
+    pub(crate) records_max: u64,
 }
 
 impl Runtime {
@@ -100,6 +103,7 @@ impl Runtime {
             board,
             step: taken.step,
             pending: Vec::new(),
+            records_max: LOG_RECORDS_MAX,
         })
     }
 
@@ -134,6 +138,7 @@ impl Runtime {
             board,
             step: Step::default(),
             pending: vec![input],
+            records_max: LOG_RECORDS_MAX,
         })
     }
 
@@ -193,6 +198,12 @@ impl Owned {
     /// Its state.
     pub fn state(&self) -> &RunState {
         &self.state
+    }
+
+    /// Lets the run stop at every so many records, in place of [`LOG_RECORDS_MAX`].
+    pub fn with_records_max(mut self, records_max: u64) -> Self {
+        self.records_max = records_max;
+        self
     }
 
     /// Puts an input before everything that comes from outside: a command of the process that owns the run.

@@ -1,6 +1,6 @@
 //! Getting what a branch of a run did into the user's checkout or repository, and out of it again.
 //!
-//! Each step is written down before it is taken ([`journal`]), so that a process that is killed at any moment leaves
+//! Each step is written down before it is taken (`journal`), so that a process that is killed at any moment leaves
 //! something that the next `apply`, or `apply --undo`, finishes or takes back. Files are never written over that are not
 //! as they were.
 

@@ -201,7 +201,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The log of a run is as long as logs may be.
-    #[error("the log has {records} records, the most that one run may have")]
+    #[error("the log has {records} records, so the run has stopped")]
     LogFull {
         /// How many it has.
         records: u64,
@@ -334,7 +334,7 @@ impl Error {
                 "commit or stash your changes first, or take the result with --as-branch or --patch"
             }
             Self::Exists { .. } => "`whaleflow show` shows it",
-            Self::LogFull { .. } => "what is done is kept; start a new run for the rest",
+            Self::LogFull { .. } => "what is done is kept; `whaleflow resume RUN` lets it have a million more",
             Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
             Self::Bug(_) => "please report it; the log is intact",
             Self::Input { .. }

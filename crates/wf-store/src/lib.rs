@@ -19,6 +19,7 @@ mod files;
 pub mod fleet;
 mod id;
 pub mod inbox;
+mod inspect;
 pub mod lease;
 pub mod log;
 pub mod memo;
@@ -38,6 +39,7 @@ pub use fleet::{
 };
 pub use id::{Epoch, RunId, RunIdError, Seq};
 pub use inbox::{Inbox, Message, PostError};
+pub use inspect::{FileFound, Inspection, inspect};
 pub use lease::{Lease, LeaseError, Leases, RenewError};
 pub use log::{
     AppendError, Appended, Batch, CreateError, Created, FirstOwner, Head, Log, NewRun, PageLimit, ResolveError,
@@ -46,7 +48,7 @@ pub use log::{
 pub use memo::{Memo, MemoError};
 pub use presence::{Presence, Present};
 pub use record::{Chain, NewRecord, RecordKind, StoredRecord, chain_hash, chain_start};
-pub use sqlite::{SQLITE_VERSION_MIN, SqliteOptions};
+pub use sqlite::{SCHEMA, SQLITE_VERSION_MIN, SqliteOptions};
 pub use store::Store;
 pub use task::{
     BoardCursor, BoardFilter, NewTask, TaskChange, TaskFilter, TaskRef, TaskRow, TaskSignal, TaskStatus, Tasks,

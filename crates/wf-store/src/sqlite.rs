@@ -20,7 +20,8 @@ use tokio::sync::watch;
 use wf_ir::Digest;
 
 pub(crate) use open::Place;
-pub use open::{SQLITE_VERSION_MIN, SqliteOptions};
+pub(crate) use open::{BACKUP_PREFIX, NEW_PREFIX, schema_of};
+pub use open::{SCHEMA, SQLITE_VERSION_MIN, SqliteOptions};
 
 use crate::files::FileTraces;
 use crate::fleet::{check_abandoned, check_claim, check_completion, check_heartbeat};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use wf_ir::limits::{LOG_RECORDS_MAX, LOG_RECORDS_WARN};
 use wf_ir::{Kind, Status, Value};
 use wf_kernel::record::Reason;
 use wf_kernel::{Ix, RunStatus, Usage, Verified};
@@ -193,7 +194,8 @@ impl ReportView {
         let branches = branches(fold);
         let run = RunSummary::of(fold, facts);
         let gates = GateView::open(fold);
-        let next = next_steps(fold, &run, &gates, &failures, &branches);
+        let mut next = next_steps(fold, &run, &gates, &failures, &branches);
+        next.extend(log_warning(fold));
         let message = match end {
             Some(_) => verified_text(verified).to_owned(),
             None => "none: the run has not ended".to_owned(),
@@ -395,6 +397,14 @@ fn notes(fold: &RunFold) -> Vec<NoteView> {
 }
 
 /// What a reader should do next, the most urgent first.
+/// What to say of a log that grows long.
+fn log_warning(fold: &RunFold) -> Option<NextView> {
+    let records = fold.state().records();
+    let stop = (records / LOG_RECORDS_MAX + 1) * LOG_RECORDS_MAX;
+    let what = format!("see why its log has {records} records; at {stop} the run stops");
+    (records >= LOG_RECORDS_WARN && fold.state().end().is_none()).then_some(NextView { what, command: None })
+}
+
 fn next_steps(
     fold: &RunFold,
     run: &RunSummary,

@@ -20,6 +20,8 @@ pub enum Wanted {
     Fleet,
     /// A process that takes over a run of 10,000 leaves whose owner is dead, with its memory.
     Recovery,
+    /// The harness that kills runs of 200 leaves 1,000 times, once built.
+    Kills,
     /// `--version`.
     Version,
     /// A run of one leaf, in a new state directory.
@@ -67,7 +69,7 @@ pub struct Figure {
 }
 
 /// All of them.
-pub const FIGURES: [Figure; 15] = [
+pub const FIGURES: [Figure; 16] = [
     Figure {
         name: "fanout_rate",
         what: "leaves a second of fanout.star, n=1000, width=64",
@@ -176,6 +178,16 @@ pub const FIGURES: [Figure; 15] = [
         threshold: Threshold::AtMost(256.0),
         slow: false,
         value: |it| &it.recovery_peak_mib,
+        limit: None,
+    },
+    Figure {
+        name: "kills_time",
+        what: "1,000 kills of runs of 200 leaves, each taken up again, once built",
+        unit: "s",
+        wanted: &[Wanted::Kills],
+        threshold: Threshold::AtMost(600.0),
+        slow: true,
+        value: |it| &it.kills_s,
         limit: None,
     },
     Figure {

@@ -37,6 +37,7 @@ pub(crate) struct Measured {
     pub(crate) claim_p99_ms: Vec<f64>,
     pub(crate) recovery_s: Vec<f64>,
     pub(crate) recovery_peak_mib: Vec<f64>,
+    pub(crate) kills_s: Vec<f64>,
     pub(crate) version_ms: Vec<f64>,
     pub(crate) one_leaf_ms: Vec<f64>,
     pub(crate) cargo_test_s: Vec<f64>,
@@ -70,6 +71,9 @@ pub(crate) fn all(program: &Program, wanted: &BTreeSet<Wanted>) -> anyhow::Resul
     }
     if wanted.contains(&Wanted::Recovery) {
         recovery(program, &mut measured)?;
+    }
+    if wanted.contains(&Wanted::Kills) {
+        measured.kills_s.push(program.long_kills()?.as_secs_f64());
     }
     if wanted.contains(&Wanted::Version) {
         measured.version_ms = repeated(REPETITIONS_SHORT, "--version", || program.version().map(millis))?;

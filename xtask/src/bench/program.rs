@@ -197,6 +197,17 @@ impl Program {
         Ok(took)
     }
 
+    /// How long the long form of the harness takes that kills runs at random moments.
+    pub(crate) fn long_kills(&self) -> anyhow::Result<Duration> {
+        let args = ["test", "--locked", "--quiet", "--package", "wf-cli", "--test", "faults"];
+        output(cargo(&self.root).args(args).arg("--no-run"))?;
+        let name = "kills::killed_at_random_moments";
+        let (took, said) =
+            timed(|| output(cargo(&self.root).args(args).args(["--", "--exact", name]).env("WHALEFLOW_LONG", "1")));
+        ensure!(said?.contains("1 passed"), "{name} did not run");
+        Ok(took)
+    }
+
     /// How long it takes to say the version.
     pub(crate) fn version(&self) -> anyhow::Result<Duration> {
         let mut command = command(&self.root, self.binary.to_str().context("the program's path is not text")?);

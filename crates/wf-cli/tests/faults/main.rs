@@ -10,6 +10,7 @@
 mod cases;
 mod disk;
 mod errors;
+mod fleet;
 mod kills;
 mod ledger;
 mod points;

@@ -3,12 +3,11 @@
 //! of an undisturbed one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::cases::{Chance, Harness, form, variable};
+use crate::cases::{Chance, Harness, Pool, form, variable};
 use crate::disk::{Disk, LOSSES};
 use crate::ledger;
 use crate::scene::{Scene, to_end};
@@ -60,15 +59,15 @@ enum Known {
 
 #[test]
 fn lost_under_strace() {
-    let recordings: Mutex<Vec<Recording>> = Mutex::new(Vec::new());
+    let recordings = Pool::new();
     HARNESS.each(0..form(50, 2_000), |number| {
         let kept = variable(KEPT).map(|dir| Recording::load(Path::new(&dir)));
-        let recording = recordings.lock().unwrap().pop().or(kept).unwrap_or_else(Recording::make);
+        let recording = kept.unwrap_or_else(|| recordings.take(Recording::make));
         let shown = Shown(&recording);
         rebuild(&recording, &mut HARNESS.chance(number));
         std::mem::forget(shown);
         if recording.states.fetch_add(1, Ordering::Relaxed) < STATES_OF_ONE {
-            recordings.lock().unwrap().push(recording);
+            recordings.give(recording);
         }
     });
 }

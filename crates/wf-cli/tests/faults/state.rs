@@ -166,7 +166,7 @@ fn no_process_is_left(scene: &Scene) {
 }
 
 /// The processes that name a directory in their command line, or work in it.
-fn processes(root: &str) -> Vec<String> {
+pub(crate) fn processes(root: &str) -> Vec<String> {
     let names = |entry: &PathBuf| entry.file_name().unwrap().to_string_lossy().parse::<u32>().is_ok();
     let mut found = Vec::new();
     for process in list(Path::new("/proc")).iter().filter(|entry| names(entry)) {

@@ -21,6 +21,12 @@ const APPLICATION_ID: i64 = 0x7768_616c;
 /// The schemas, oldest first; the version of the last is how many there are.
 pub(crate) const MIGRATIONS: &[&str] =
     &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+/// The schema that this program writes.
+pub const SCHEMA: i64 = MIGRATIONS.len() as i64;
+/// What the names of databases begin with that are being made.
+pub(crate) const NEW_PREFIX: &str = "new-";
+/// What the names of copies begin with that are being made.
+pub(crate) const BACKUP_PREFIX: &str = "backup-";
 /// How often a statement asks again for a lock that another process holds. With the pauses of [`wait_for_lock`] it
 /// gives up after some six seconds.
 const LOCK_TRIES_MAX: i32 = 2_000;
@@ -100,7 +106,7 @@ impl Place {
     /// memory only, although it can be read: it is moved into the database, durably, before anything is built on it.
     pub(crate) fn writer_after_fault(&self) -> Result<Connection, OpenError> {
         let conn = self.writer()?;
-        check_schema(&conn, MIGRATIONS.len() as i64)?;
+        check_schema(&conn, SCHEMA)?;
         let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(fault)?;
         if busy != 0 {
             return Err(OpenError::Unavailable("the write-ahead log is in use".into()));
@@ -136,7 +142,7 @@ fn check_log(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     })?;
     let Some(frame) = passed_over else { return Ok(()) };
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut copy = tempfile::Builder::new().prefix("backup-").tempfile_in(dir).map_err(io_fault)?;
+    let mut copy = tempfile::Builder::new().prefix(BACKUP_PREFIX).tempfile_in(dir).map_err(io_fault)?;
     io::copy(&mut File::open(&log).map_err(io_fault)?, &mut copy).map_err(io_fault)?;
     copy.as_file().sync_all().map_err(io_fault)?;
     let kept = keep_aside(copy, path, "wal-damaged").map_err(io_fault)?;
@@ -165,6 +171,22 @@ fn make_found(conn: &Connection, dir: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// The schema of the store in `dir`, whatever it is; none if there is no database.
+pub(crate) fn schema_of(dir: &Path) -> Result<Option<i64>, OpenError> {
+    let path = dir.join("store.db");
+    match path.symlink_metadata() {
+        Ok(found) if !found.is_file() => Err(OpenError::Unsafe { detail: format!("{} is not a file", path.display()) }),
+        Ok(_) => {
+            let conn = open_file(&path)?;
+            conn.busy_handler(Some(wait_for_lock)).map_err(fault)?;
+            conn.pragma_update(None, "query_only", true).map_err(fault)?;
+            conn.pragma_query_value(None, "user_version", |row| row.get(0)).map(Some).map_err(fault)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_fault(error)),
+    }
 }
 
 /// Opens a file that is there, by its plain name: one that has vanished is a fault, not a reason to begin a new one.
@@ -271,7 +293,7 @@ fn check_schema(conn: &Connection, latest: i64) -> Result<i64, OpenError> {
 /// there: if it is something else, the new one gets a number.
 fn back_up(place: &Place, version: i64) -> Result<(), OpenError> {
     let dir = place.path.parent().unwrap_or(Path::new("."));
-    let copy = tempfile::Builder::new().prefix("backup-").tempfile_in(dir).map_err(not_saved)?;
+    let copy = tempfile::Builder::new().prefix(BACKUP_PREFIX).tempfile_in(dir).map_err(not_saved)?;
     // A second connection, because the first one is inside the transaction that is about to migrate.
     let mut into = open_file(copy.path())?;
     let from = place.reader()?;
@@ -347,7 +369,7 @@ fn make_new_file(path: &Path) -> Result<(), OpenError> {
         let detail = format!("{} is gone, and what it named is still here", path.display());
         return Err(OpenError::Damaged { detail });
     }
-    let file = tempfile::Builder::new().prefix("new-").tempfile_in(dir).map_err(io_fault)?;
+    let file = tempfile::Builder::new().prefix(NEW_PREFIX).tempfile_in(dir).map_err(io_fault)?;
     let conn = open_file(file.path())?;
     conn.pragma_update(None, "synchronous", "OFF").map_err(fault)?;
     conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(())).map_err(fault)?;

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Fault;
-use super::open::{MIGRATIONS, Place};
+use super::open::{Place, SCHEMA};
 use crate::OpenError;
 use crate::watch::Watchers;
 
@@ -21,9 +21,6 @@ use crate::watch::Watchers;
 const QUEUE_LEN_MAX: usize = 1_024;
 /// How many requests one transaction takes at most.
 const GROUP_LEN_MAX: usize = 256;
-
-/// The schema that this program writes.
-const MIGRATED: i64 = MIGRATIONS.len() as i64;
 
 /// What a request does to the database.
 pub(crate) trait WriteOp: Send + Sync + 'static {
@@ -228,9 +225,9 @@ impl Group {
         // A program that knows more may have brought the schema up to date meanwhile. The connection is then given up,
         // and no other can be opened.
         match version(&conn) {
-            Ok(MIGRATED) => {}
+            Ok(SCHEMA) => {}
             Ok(found) => {
-                let newer = OpenError::Newer { found, known: MIGRATED };
+                let newer = OpenError::Newer { found, known: SCHEMA };
                 return Err(Undone::Fault(why(newer)));
             }
             Err(error) => return Err(Undone::Fault(error.to_string())),
