@@ -28,7 +28,8 @@ pub struct DiffstatView {
 impl DiffstatView {
     /// Of what a checkpoint changed.
     pub fn of(checkpoint: &Checkpoint) -> Self {
-        let sum = |part: fn(&wf_kernel::record::FileChange) -> Option<u64>| checkpoint.files.iter().filter_map(part).sum();
+        let sum =
+            |part: fn(&wf_kernel::record::FileChange) -> Option<u64>| checkpoint.files.iter().filter_map(part).sum();
         Self {
             files: checkpoint.files.len() as u64,
             insertions: sum(|file| file.insertions),

@@ -8,6 +8,9 @@ use wf_kernel::{Ix, RunState};
 use crate::fold::RunFold;
 use crate::schema;
 
+/// What a judge says who prefers neither.
+pub(crate) const TIE: &str = "tie";
+
 /// A tournament that has been decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ContestView {
@@ -50,7 +53,7 @@ pub struct MatchView {
     pub first: String,
     /// Who came against it.
     pub second: String,
-    /// What was said of the two in this order, and in the other: `first`, `second` or `tie`.
+    /// Whom the judge preferred in this order, and whom in the other; `tie` where neither.
     pub votes: Vec<String>,
     /// Who won; a tie or a disagreement leaves the first.
     pub winner: String,
@@ -116,12 +119,16 @@ impl StandingView {
 
 impl MatchView {
     fn of(value: &Value) -> Self {
-        Self {
-            first: text(value.get("first")),
-            second: text(value.get("second")),
-            votes: texts(value.get("votes")),
-            winner: text(value.get("winner")),
-        }
+        let (first, second) = (text(value.get("first")), text(value.get("second")));
+        // The second time the two changed places.
+        let shown = [(&first, &second), (&second, &first)];
+        let votes =
+            texts(value.get("votes")).into_iter().zip(shown).map(|(vote, (first, second))| match vote.as_str() {
+                "first" => first.clone(),
+                "second" => second.clone(),
+                _ => vote,
+            });
+        Self { votes: votes.collect(), first, second, winner: text(value.get("winner")) }
     }
 }
 

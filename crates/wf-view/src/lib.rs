@@ -31,8 +31,8 @@ pub mod words;
 
 pub use branch::DiffstatView;
 pub use check::{CheckView, DiagnosticView};
-pub use fleet::{TaskView, TaskWait, TaskWhyView, TasksView, WorkerReportView, WorkerView, WorkersView};
 pub use contest::{ContestView, FruitView, MatchView, StandingView};
+pub use fleet::{TaskView, TaskWait, TaskWhyView, TasksView, WorkerReportView, WorkerView, WorkersView};
 pub use fold::{FoldError, Keep, RunFold};
 pub use gate::{GateView, GatesView};
 pub use graph::{dot, mermaid};

@@ -149,8 +149,9 @@ pub struct BranchView {
     pub deletions: u64,
     /// The engine's own tests of it.
     pub checks: Vec<TestView>,
-    /// What everything in it used; null where nobody knows.
-    pub usage: UsageView,
+    /// What everything in it used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
     /// What its children gave, by id; what a combination gave. Null where that is too large.
     #[schemars(schema_with = "schema::any")]
     pub outputs: Option<Arc<Value>>,
@@ -378,7 +379,7 @@ fn branches(fold: &RunFold) -> Vec<BranchView> {
             insertions,
             deletions,
             checks: checks.get(&ix).cloned().unwrap_or_default(),
-            usage: used.get(&ix).copied().unwrap_or_default().into(),
+            usage: used.get(&ix).map(|used| (*used).into()),
             outputs: outputs_of(fold, ix).or_else(|| fold.value(instance.value.as_ref()?)),
         });
     }

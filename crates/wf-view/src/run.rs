@@ -105,6 +105,9 @@ pub struct RunDetail {
     /// Unsaved work that was kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rescued: Vec<RescuedView>,
+    /// Tournaments that have been decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contests: Vec<ContestView>,
     /// The instances that exist, each before what is inside it.
     pub instances: Vec<InstanceView>,
 }
@@ -464,6 +467,7 @@ impl RunDetail {
             sandbox: started.map(|started| started.sandbox.clone()).unwrap_or_default(),
             gates: GateView::open(fold),
             rescued: fold.rescued().iter().map(RescuedView::from).collect(),
+            contests: ContestView::all(fold),
             instances: instances.collect(),
         }
     }

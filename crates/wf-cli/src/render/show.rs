@@ -45,7 +45,8 @@ fn contest_text(contest: &ContestView, style: Style) -> String {
         let score = standing.score.as_ref().map(Value::to_json).unwrap_or_default();
         let tone = if standing.eligible { Tone::Plain } else { Tone::Dim };
         let line = Line::of(Tone::Dim, &format!("  {} ", place + 1)).add(tone, &standing.path);
-        let line = line.dotted([(Tone::Plain, score.as_str()), (Tone::Bad, standing.why.as_deref().unwrap_or_default())]);
+        let line =
+            line.dotted([(Tone::Plain, score.as_str()), (Tone::Bad, standing.why.as_deref().unwrap_or_default())]);
         _ = writeln!(text, "{}", line.finish(style));
     }
     for game in &contest.bracket {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use wf_ir::Value;
 
 use super::ReportView;
-use crate::contest::FruitView;
+use crate::contest::{FruitView, TIE};
 use crate::run::UsageView;
 use crate::text::{amount, clean, clean_lines, counted, duration, money};
 
@@ -93,7 +93,7 @@ fn branches(text: &mut String, report: &ReportView) {
             branch.files,
             branch.insertions,
             branch.deletions,
-            known(branch.usage.cost_usd_micros.map(money)),
+            branch.usage.as_ref().map_or_else(|| "none".to_owned(), |used| known(used.cost_usd_micros.map(money))),
             code(&branch.commit)
         );
     }
@@ -116,9 +116,10 @@ fn contests(text: &mut String, report: &ReportView) {
         }
         text.push('\n');
         for game in &contest.bracket {
-            let votes = game.votes.iter().map(|vote| plain(vote)).collect::<Vec<_>>().join(", then ");
+            let votes = game.votes.iter().map(|vote| if vote == TIE { "neither".to_owned() } else { code(vote) });
+            let votes = votes.collect::<Vec<_>>().join(", then ");
             let (first, second, winner) = (code(&game.first), code(&game.second), code(&game.winner));
-            _ = writeln!(text, "- {first} against {second}: {votes}; {winner} goes on");
+            _ = writeln!(text, "- {first} against {second}: the judge preferred {votes}; {winner} went on");
         }
         for fruit in &contest.fruit {
             _ = writeln!(text, "- {} leaves {}", code(&fruit.path), leaves(fruit));
