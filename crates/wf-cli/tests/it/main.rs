@@ -4,6 +4,7 @@
 
 mod apply;
 mod bad_input;
+mod commands;
 mod decisions;
 mod fleet;
 mod hostile_trees;
