@@ -49,8 +49,9 @@ impl ScratchDir {
 impl Drop for ScratchDir {
     fn drop(&mut self) {
         // What stays is removed by the next process.
-        let _ = crate::git::remove_any(&self.dir);
-        let _ = std::fs::remove_file(self.dir.with_extension(LOCK));
+        if crate::git::remove_any(&self.dir).is_ok() {
+            let _ = std::fs::remove_file(self.dir.with_extension(LOCK));
+        }
     }
 }
 
@@ -62,6 +63,11 @@ fn libc_nofollow() -> i32 {
 fn sweep(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
+        // A directory comes after its lock and goes before it.
+        let is_lost = entry.file_type().is_ok_and(|it| it.is_dir()) && !path.with_extension(LOCK).exists();
+        if is_lost {
+            let _ = crate::git::remove_any(&path);
+        }
         if path.extension().is_none_or(|extension| extension != LOCK) || !entry.file_type().is_ok_and(|it| it.is_file())
         {
             continue;
