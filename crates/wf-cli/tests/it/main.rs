@@ -9,6 +9,7 @@ mod decisions;
 mod fleet;
 mod hostile_trees;
 mod place;
+mod pool;
 mod repositories;
 mod runs;
 mod supervised;
