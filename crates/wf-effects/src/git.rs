@@ -40,6 +40,7 @@ pub use checkout::{FileOrder, Standing};
 pub use combine::CombineOrder;
 pub use create::create_repository;
 pub use diff::Patch;
+pub use discover::{Checkout, find_checkout};
 pub use error::GitError;
 pub use merge::{CommitOrder, HeadRef, Identity, Merged};
 pub use repository::{CommitFacts, Repository, WorktreeSnapshot};

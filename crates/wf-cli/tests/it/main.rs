@@ -6,6 +6,7 @@ mod apply;
 mod bad_input;
 mod decisions;
 mod fleet;
+mod ground;
 mod hostile_trees;
 mod place;
 mod repositories;
