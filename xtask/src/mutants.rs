@@ -99,13 +99,15 @@ pub(crate) fn plant(root: &Path, names: &[&str]) -> anyhow::Result<(usize, Vec<S
     for mutant in &wanted {
         if !sound.contains_key(mutant.caught_by.as_str()) {
             println!("== without a defect: {}", mutant.caught_by);
-            sound.insert(&mutant.caught_by, plot.passes(mutant)?);
+            let is_sound = matches!(plot.test(mutant)?, Tested::Passed);
+            sound.insert(&mutant.caught_by, is_sound);
         }
         println!("== {}: {}", mutant.name, mutant.breaks);
-        let is_caught = plot.planted(mutant, || Ok(!plot.passes(mutant)?))?;
-        let verdict = match (sound[mutant.caught_by.as_str()], is_caught) {
-            (true, true) => "caught",
-            (true, false) => "NOT CAUGHT",
+        let tested = plot.planted(mutant, || plot.test(mutant))?;
+        let verdict = match (sound[mutant.caught_by.as_str()], tested) {
+            (true, Tested::Failed) => "caught",
+            (true, Tested::Passed) => "NOT CAUGHT",
+            (true, Tested::DoesNotBuild) => "not known: it does not build",
             (false, _) => "not known: the test fails without it",
         };
         println!("{}: {verdict} by {}", mutant.name, mutant.caught_by);
@@ -153,6 +155,18 @@ fn read(root: &Path) -> anyhow::Result<Vec<Mutant>> {
     Ok(found)
 }
 
+/// What came of a test in the copy of the sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tested {
+    Passed,
+    Failed,
+    /// A defect that does not compile is none.
+    DoesNotBuild,
+}
+
+/// Lines of a test's output that say why it failed.
+const WHY_LINES_MAX: usize = 12;
+
 /// The copy of the sources in which defects are planted.
 struct Plot<'a> {
     root: &'a Path,
@@ -199,33 +213,42 @@ impl Plot<'_> {
         git
     }
 
-    /// Whether the test that catches a mutant passes.
-    fn passes(&self, mutant: &Mutant) -> anyhow::Result<bool> {
+    /// Runs the test that catches a mutant, and shows why it failed.
+    fn test(&self, mutant: &Mutant) -> anyhow::Result<Tested> {
         let (variables, args) = mutant.call();
         let target = self.root.join(PLOT).join("build");
-        let call = |more: &[&str]| {
-            let build: Vec<&str> = args.iter().copied().take_while(|arg| *arg != "--").collect();
+        let call = |args: &[&str]| {
             let mut cargo = cargo(&self.dir);
             cargo.env("CARGO_TARGET_DIR", &target).env_remove("CARGO_MANIFEST_DIR").envs(variables.iter().copied());
-            if more.is_empty() {
-                cargo.args(&args)
-            } else {
-                cargo.args(&build).args(more)
-            };
+            cargo.args(args);
             cargo
         };
-        // A defect that does not compile is none.
-        output(&mut call(&["--no-run"]))?;
-        let ran = call(&[]).output().context("cannot run cargo")?;
-        let text = String::from_utf8_lossy(&ran.stdout);
-        for line in text.lines().filter(|line| line.starts_with("test ") && !line.ends_with("ok")) {
+        let mut build: Vec<&str> = args.iter().copied().take_while(|arg| *arg != "--").collect();
+        build.push("--no-run");
+        if let Err(error) = output(&mut call(&build)) {
+            println!("    {error:#}");
+            return Ok(Tested::DoesNotBuild);
+        }
+        let ran = call(&args).output().context("cannot run cargo")?;
+        let text = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+        if ran.status.success() {
+            if !text.lines().any(|line| line.contains(" passed") && !line.contains(" 0 passed")) {
+                bail!("no test ran: {}", mutant.caught_by);
+            }
+            return Ok(Tested::Passed);
+        }
+        for line in why(&text) {
             println!("    {line}");
         }
-        if ran.status.success() && !text.lines().any(|line| line.contains(" passed") && !line.contains(" 0 passed")) {
-            bail!("no test ran: {}", mutant.caught_by);
-        }
-        Ok(ran.status.success())
+        Ok(Tested::Failed)
     }
+}
+
+/// The lines that say which tests failed, and the first ones that say why.
+fn why(text: &str) -> Vec<&str> {
+    let failed = text.lines().filter(|line| line.starts_with("test ") && line.ends_with("FAILED"));
+    let said = text.lines().skip_while(|line| !line.contains("panicked at")).take(WHY_LINES_MAX);
+    failed.chain(said).collect()
 }
 
 /// The files below a directory, as paths from it.
@@ -255,6 +278,13 @@ mod tests {
         let (variables, args) = mutant.call();
         assert_eq!(variables, [("A", "1"), ("B", "x=y")]);
         assert_eq!(args, ["test", "-p", "a", "--lib", "--", "--exact", "b"]);
+    }
+
+    #[test]
+    fn why_a_test_failed_is_what_it_said_first() {
+        let text = "test a ... ok\ntest b ... FAILED\n\nthread 'b' panicked at b.rs:1:1:\nit broke\n";
+        assert_eq!(why(text), ["test b ... FAILED", "thread 'b' panicked at b.rs:1:1:", "it broke"]);
+        assert_eq!(why("test a ... ok\n"), [""; 0]);
     }
 
     #[test]

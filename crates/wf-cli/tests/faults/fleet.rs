@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cases::{Harness, form};
 use crate::ledger;
 use crate::scene::{Scene, patiently, to_end};
-use crate::state::{list, runs};
+use crate::state::list;
 use crate::work::{STALE, WIDE};
 
 /// Processes, and tasks that each performs at once.
@@ -41,7 +41,11 @@ fn tasks_are_shared_and_done_once() {
         let run = run_by_workers(&scene, &[("asks", asks), ("runs", commands)], number);
         let ended = patiently(run, "the run", Child::wait_with_output);
         let summary: Value = serde_json::from_slice(&ended.stdout).unwrap();
-        assert_eq!((&summary["status"], &summary["outputs"]["count"]), (&"succeeded".into(), &(asks + commands).into()));
+        assert_eq!(
+            (&summary["status"], &summary["outputs"]["count"]),
+            (&"succeeded".into(), &(asks + commands).into()),
+            "{summary:#}"
+        );
         let reports: Vec<Value> = workers.into_iter().map(dismiss).collect();
         check_reports(&reports, asks + commands);
         check_done_once(&scene, summary["run_id"].as_str().unwrap(), asks, commands);

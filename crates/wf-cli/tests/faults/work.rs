@@ -65,5 +65,9 @@ pub(crate) static WIDE: Work = Work {
 };
 
 /// Commands that wait when they run for the first time, and then fail.
-pub(crate) static STALE: Work =
-    Work { source: "stale.star", files: &[("stale.star", include_str!("works/stale.star")), FIXTURE], leaves: 4, told: 4 };
+pub(crate) static STALE: Work = Work {
+    source: "stale.star",
+    files: &[("stale.star", include_str!("works/stale.star")), FIXTURE],
+    leaves: 4,
+    told: 4,
+};

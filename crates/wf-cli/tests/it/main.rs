@@ -4,6 +4,7 @@
 
 mod apply;
 mod bad_input;
+mod commands;
 mod decisions;
 mod fleet;
 mod ground;
@@ -12,4 +13,5 @@ mod place;
 mod repositories;
 mod runs;
 mod supervised;
+mod tournament;
 mod workflows;
