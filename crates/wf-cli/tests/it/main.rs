@@ -10,6 +10,7 @@ mod fleet;
 mod ground;
 mod hostile_trees;
 mod place;
+mod pool;
 mod repositories;
 mod runs;
 mod supervised;
