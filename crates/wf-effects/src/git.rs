@@ -14,7 +14,7 @@
 //! [`Repository::create_branch`], [`Repository::move_branch`] and [`Repository::drop_branch`]. What the engine keeps in the repository is objects, refs below `refs/whaleflow/`, and
 //! one entry in `worktrees/` for each tree that is in use.
 //!
-//! Start reading at [`Trees`], the operations that the kernel orders.
+//! Start reading at [`Trees`], the operations that the kernel orders, then `pool`, where trees come from.
 
 mod apply;
 mod capture;
@@ -29,20 +29,25 @@ mod error;
 mod lock;
 mod merge;
 mod names;
+mod pool;
 mod repository;
 mod rescue;
 mod runner;
+mod slots;
 mod snapshot;
 mod trees;
 
 pub use apply::CheckoutState;
 pub use checkout::{FileOrder, Standing};
 pub use combine::CombineOrder;
+pub(crate) use control::remove_any;
 pub use create::create_repository;
 pub use diff::Patch;
 pub use error::GitError;
 pub use merge::{CommitOrder, HeadRef, Identity, Merged};
+pub use pool::{Keep, PoolOptions, Reclaim, Swept, pool_name};
 pub use repository::{CommitFacts, Repository, WorktreeSnapshot};
 pub use runner::{Git, GitOptions};
+pub use slots::kept_remainders;
 pub use snapshot::SnapshotDir;
-pub use trees::{BeginOutcome, CheckpointOrder, TreeEntry, Trees, TreesOptions, list_trees};
+pub use trees::{BeginOutcome, CheckpointOrder, Trees, TreesOptions};

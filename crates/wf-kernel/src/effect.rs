@@ -98,6 +98,8 @@ pub enum Request {
         branch: Arc<str>,
         /// Its last checkpoint.
         commit: String,
+        /// Whether it ended otherwise than well, so that somebody may want to look at it.
+        failed: bool,
     },
     /// Make a commit of a winner's with chosen fruit of losers; answered with `Combined`. No tree is worked in, and
     /// repeating it makes the same commit.

@@ -502,7 +502,7 @@ impl RunState {
                 let (branch, base, commit) = (id.subject.clone(), tree.base.clone(), tree.head.clone());
                 match phase {
                     Phase::Harvest => Request::Harvest { branch, base, commit },
-                    _ => Request::Release { branch, commit },
+                    _ => Request::Release { branch, commit, failed: self.instance(ix).status != Status::Succeeded },
                 }
             }
         };

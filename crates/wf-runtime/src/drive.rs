@@ -252,6 +252,7 @@ impl Owned {
             self.tend_board(flights).await?;
             if flights.set.is_empty() && self.board.is_clear() {
                 if self.state.end().is_some() {
+                    self.runtime.effects.conclude().await;
                     return Ok(Drive::Ended);
                 }
                 if self.seq.0 >= full_at {

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use wf_effects::RealClock;
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
+use wf_effects::{RealClock, ScratchDir};
 use wf_ir::node::Budget;
 use wf_ir::{Digest, Span, Spanned, Value, Workflow};
 use wf_kernel::record::{Origin, RunStarted, SEMANTICS};
@@ -18,7 +18,7 @@ use wf_runtime::{DriveOptions, NewRun, RunError, Runtime, load};
 use wf_store::{RunId, Store};
 
 /// The most records of a log of these tests.
-const RECORDS_MAX: u64 = 60;
+const RECORDS_MAX: u64 = 30;
 
 fn workflow() -> Arc<Workflow> {
     let source = json!({ "workflow": "asks", "children": [
@@ -57,7 +57,7 @@ fn runtime(store: &Store, scratch: &Path) -> Runtime {
         catalog: Catalog { rules: Rules::default(), seed: 7, is_paced: false },
         trees: None,
         env: BTreeMap::new(),
-        scratch_dir: scratch.to_owned(),
+        scratch: ScratchDir::open(scratch).unwrap(),
         is_trusted: false,
         supervisor: None,
     });

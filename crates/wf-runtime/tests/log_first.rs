@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
-use wf_effects::{BoxFuture, Ctx, Effects, RealClock};
+use wf_effects::{BoxFuture, Ctx, Effects, RealClock, ScratchDir};
 use wf_ir::node::Budget;
 use wf_ir::{Digest, Span, Spanned, Value, Workflow};
 use wf_kernel::record::{Origin, RunStarted, SEMANTICS};
@@ -143,7 +143,7 @@ async fn no_effect_begins_before_its_order_is_durable() {
             catalog: Catalog { rules: Rules::default(), seed: 7, is_paced: false },
             trees: None,
             env: BTreeMap::new(),
-            scratch_dir: scratch.path().to_owned(),
+            scratch: ScratchDir::open(scratch.path()).unwrap(),
             is_trusted: false,
             supervisor: None,
         }),

@@ -2,13 +2,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use wf_effects::git::list_trees;
+use wf_effects::git::pool_name;
 use wf_effects::{Clock, RealClock};
 use wf_ir::Digest;
 use wf_ir::limits::{LOG_RECORDS_MAX, LOG_RECORDS_WARN};
 use wf_kernel::replay::named_blobs;
 use wf_runtime::journal::decode;
-use wf_store::{Inspection, PageLimit, ReadError, RunFilter, RunId, SCHEMA, Seq, Store, inspect};
+use wf_store::{
+    Inspection, PageLimit, ReadError, RunFilter, RunId, SCHEMA, Seq, Store, TreeFilter, TreeListed, TreeStage, inspect,
+};
 use wf_view::reply::{BadView, DoctorCheck, DoctorLevel};
 use wf_view::{DoctorView, VerifyView};
 
@@ -244,22 +246,29 @@ async fn orphans_check(engine: &Engine) -> DoctorCheck {
 
 /// Trees whose run has ended, or is not known.
 async fn trees_check(engine: &Engine) -> DoctorCheck {
-    let found = match list_trees(&engine.project.trees_dir()) {
-        Ok(found) => found,
+    let root = match engine.trees_dir() {
+        Ok(root) => std::fs::canonicalize(&root).unwrap_or(root),
         Err(error) => return say("trees", DoctorLevel::Fail, error.to_string()),
     };
-    let mut left = Vec::new();
-    for tree in &found {
-        let ended = match RunId::parse(&tree.run) {
-            Ok(run) => engine.store.runs.head(&run).await.is_ok_and(|row| row.head.ended),
-            Err(_) => true,
+    let found =
+        match engine.store.trees.trees(TreeFilter { pool: Some(pool_name(&root)), ..TreeFilter::default() }).await {
+            Ok(found) => found,
+            Err(error) => return say("trees", DoctorLevel::Fail, error.to_string()),
         };
-        if ended {
-            left.push(tree.dir.display().to_string());
-        }
-    }
+    let is_at = |stages: &[TreeStage], stage: TreeStage| stages.contains(&stage);
+    let of = |stages: &[TreeStage]| found.iter().filter(|it| is_at(stages, it.row.used.stage)).count();
+    let is_left = |it: &&TreeListed| {
+        it.run.as_ref().is_some_and(|run| run.ended) && is_at(&[TreeStage::Making, TreeStage::Held], it.row.used.stage)
+    };
+    let left: Vec<String> =
+        found.iter().filter(is_left).map(|it| root.join(&it.row.slot.name).display().to_string()).collect();
+    let (used, free) = (of(&[TreeStage::Making, TreeStage::Held]), of(&[TreeStage::Free]));
+    let kept = of(&[TreeStage::Kept]);
     match left.first() {
-        None => say("trees", DoctorLevel::Ok, format!("{} in use, none left over", found.len())),
+        None => {
+            let message = format!("{used} in use, {free} waiting for the next branch, {kept} kept, none left over");
+            say("trees", DoctorLevel::Ok, message)
+        }
         Some(first) => hinted(
             say(
                 "trees",

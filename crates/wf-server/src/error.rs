@@ -412,6 +412,9 @@ fn git_class(error: &GitError) -> Class {
         | GitError::Busy { .. }
         | GitError::Io { .. }
         | GitError::Lost { .. }
+        | GitError::PoolFull { .. }
+        | GitError::Fenced
+        | GitError::Leases { .. }
         | GitError::Failed { .. } => Class::Store,
     }
 }

@@ -189,7 +189,7 @@ fn take(state: &mut RunState, at: i64, body: InputBody) -> Vec<Decision> {
 pub async fn adopt(engine: &Engine, owner: &Owner, run: &RunId, terms: Terms) -> Result<Owned, Error> {
     let workflow = wf_runtime::workflow_of(&engine.store, run).await?;
     let started = started_of(engine, run).await?;
-    let effects = engine.effects(&workflow, &started, terms.is_paced).await?;
+    let effects = engine.effects(&workflow, &started, owner.name(), terms.is_paced).await?;
     Ok(engine.runtime(owner, effects, terms.slots).adopt(run).await?)
 }
 

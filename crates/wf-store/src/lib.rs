@@ -1,4 +1,4 @@
-//! Stores: log and inbox, leases and tasks, memo, blobs and traces.
+//! Stores: log and inbox, leases and tasks, memo, blobs and traces, and whose trees are.
 //!
 //! This crate keeps what a run must not lose. There is one small trait per table family, and two back ends that
 //! implement all of them: SQLite with plain files beside it, and memory. A [`Store`] is one of each trait, opened
@@ -30,6 +30,7 @@ mod sqlite;
 mod store;
 pub mod task;
 pub mod trace;
+pub mod tree;
 pub mod watch;
 
 pub use blob::{BlobError, Blobs};
@@ -54,4 +55,8 @@ pub use task::{
     BoardCursor, BoardFilter, NewTask, TaskChange, TaskFilter, TaskRef, TaskRow, TaskSignal, TaskStatus, Tasks,
 };
 pub use trace::{TraceChunk, Traces};
+pub use tree::{
+    Tenant, TenantRun, TreeChange, TreeChangeError, TreeClaim, TreeClaimError, TreeFilter, TreeListed, TreeRow,
+    TreeRows, TreeSlot, TreeStage, TreeUse,
+};
 pub use watch::{Mark, Watch};

@@ -9,6 +9,7 @@ mod poll;
 mod reads;
 mod sums;
 mod tasks;
+mod trees;
 mod wal;
 mod writer;
 
@@ -29,12 +30,14 @@ use crate::inbox::MESSAGE_BYTES_MAX;
 use crate::log::{at_most, check_batch, check_new_run};
 use crate::memo::MEMO_BYTES_MAX;
 use crate::store::Closing;
+use crate::tree::{check_tree_change, check_tree_claim};
 use crate::watch::Watchers;
 use crate::{
     AppendError, Appended, Batch, Beat, BoardFilter, BoxError, BoxFuture, Claim, ClaimError, Claimed, CompleteError,
     Completion, CreateError, Created, Epoch, Heartbeat, Inbox, Lease, LeaseError, Leases, Log, Mark, Memo, MemoError,
     Message, NewRun, OpenError, PageLimit, PostError, ReadError, RenewError, ResolveError, RunFilter, RunId, RunRow,
-    Runs, Seq, StoredRecord, TaskError, TaskFilter, TaskRef, TaskRow, Tasks, Verified, Watch, WorkerRow,
+    Runs, Seq, StoredRecord, TaskError, TaskFilter, TaskRef, TaskRow, Tasks, TreeChange, TreeChangeError, TreeClaim,
+    TreeClaimError, TreeFilter, TreeListed, TreeRow, TreeRows, TreeSlot, Verified, Watch, WorkerRow,
 };
 use poll::Poll;
 use reads::Readers;
@@ -275,6 +278,30 @@ impl Tasks for Sqlite {
 
     fn forget_worker<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<(), TaskError>> {
         Box::pin(self.writer.write(fleet::ForgetWorker { worker: worker.to_owned() }))
+    }
+}
+
+impl TreeRows for Sqlite {
+    fn claim_tree(&self, claim: TreeClaim) -> BoxFuture<'_, Result<TreeRow, TreeClaimError>> {
+        Box::pin(async move {
+            check_tree_claim(&claim).map_err(|detail| TreeClaimError::Refused { detail })?;
+            self.writer.write(trees::ClaimTree { claim }).await
+        })
+    }
+
+    fn change_tree(&self, change: TreeChange) -> BoxFuture<'_, Result<TreeRow, TreeChangeError>> {
+        Box::pin(async move {
+            check_tree_change(&change).map_err(|detail| TreeChangeError::Refused { detail })?;
+            self.writer.write(trees::ChangeTree { change }).await
+        })
+    }
+
+    fn forget_tree(&self, slot: TreeSlot, epoch: Epoch) -> BoxFuture<'_, Result<(), TreeChangeError>> {
+        Box::pin(self.writer.write(trees::ForgetTree { slot, epoch }))
+    }
+
+    fn trees(&self, filter: TreeFilter) -> BoxFuture<'_, Result<Vec<TreeListed>, ReadError>> {
+        Box::pin(self.readers.read(move |conn| trees::trees(conn, &filter)))
     }
 }
 

@@ -20,7 +20,7 @@ const FANOUT: &str = "workflows/fanout.star";
 /// A fan-out after which a person decides.
 const ORPHAN: &str = r#"
 workflow("orphan", children = [
-    expand("fan", over = "COUNT", width = 64, max_children = 20000, children = [ask("leaf", prompt = "{{ fan.index }}")]),
+    expand("fan", over = "COUNT", width = 64, max_children = COUNT, children = [ask("leaf", prompt = "{{ fan.index }}")]),
     approve("go", prompt = "go on?"),
 ])
 "#;

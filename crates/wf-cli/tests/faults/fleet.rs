@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cases::{Harness, form};
 use crate::ledger;
 use crate::scene::{Scene, patiently, to_end};
-use crate::state::{list, runs};
+use crate::state::list;
 use crate::work::{STALE, WIDE};
 
 /// Processes, and tasks that each performs at once.

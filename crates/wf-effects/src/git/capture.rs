@@ -84,6 +84,12 @@ pub(crate) async fn remove_untracked(git: &Git, clean: &CleanDir, work_tree: &Pa
     Ok(())
 }
 
+/// Removes what git does not track, ignored or not, but for what was built, which the next build begins with.
+pub(crate) async fn remove_all_untracked(git: &Git, clean: &CleanDir, work_tree: &Path) -> Result<(), GitError> {
+    git.run(Call::new(["clean", "-ffdxq"]).at(clean.over(work_tree))).await?;
+    Ok(())
+}
+
 /// Makes the index that of `commit`, and finds out which files are as it says.
 pub(crate) async fn read_index(git: &Git, clean: &CleanDir, work_tree: &Path, commit: &str) -> Result<(), GitError> {
     git.run(Call::new(["read-tree", commit]).at(clean.over(work_tree))).await?;

@@ -142,6 +142,21 @@ pub enum GitError {
         /// The limit.
         limit: Duration,
     },
+    /// As many trees as there may be are in use: wait until one is given back.
+    #[error("all {trees} trees of the pool are in use")]
+    PoolFull {
+        /// How many there are.
+        trees: usize,
+    },
+    /// Somebody else has taken the tree: leave everything as it is.
+    #[error("another process has taken over what this was done for")]
+    Fenced,
+    /// The store did not say who has which tree: try again.
+    #[error("the rows of trees cannot be read or written: {detail}")]
+    Leases {
+        /// What it said.
+        detail: String,
+    },
     /// The file system said no: look at it, then try again.
     #[error("cannot {action} {path:?}: {source}")]
     Io {
@@ -174,9 +189,14 @@ impl GitError {
     /// Whether another attempt could end differently with nothing else changed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Lost { .. } | Self::Failed { .. } => {
-                true
-            }
+            Self::TimedOut { .. }
+            | Self::Busy { .. }
+            | Self::PoolFull { .. }
+            | Self::Fenced
+            | Self::Leases { .. }
+            | Self::Io { .. }
+            | Self::Lost { .. }
+            | Self::Failed { .. } => true,
             Self::Absent { .. }
             | Self::TooOld { .. }
             | Self::NoRepository { .. }
@@ -214,9 +234,12 @@ impl GitError {
             }
             Self::Submodules { .. } => Some("take the result with --squash, --merge or --as-branch"),
             Self::Uncommittable { .. } => Some("a tree may hold files, symbolic links and directories"),
+            Self::PoolFull { .. } => Some("one is free when a branch ends; trees.max in the configuration allows more"),
+            Self::Leases { .. } => Some("whaleflow doctor looks at the store"),
             Self::Busy { .. } => Some("another whaleflow process works on this repository"),
             Self::Io { .. } => Some("look at free space and permissions"),
             Self::Invalid { .. }
+            | Self::Fenced
             | Self::TooLarge { .. }
             | Self::TimedOut { .. }
             | Self::Lost { .. }

@@ -271,7 +271,7 @@ impl Repository {
         Ok(listed.fields().any(|field| field == line.as_bytes()))
     }
 
-    async fn delete_ref(&self, reference: &str, commit: &str) -> Result<(), GitError> {
+    pub(crate) async fn delete_ref(&self, reference: &str, commit: &str) -> Result<(), GitError> {
         check_id(commit)?;
         let call = Call::new(["update-ref", "--no-deref", "-d", reference, commit]);
         let call = call.config(self.drivers_off(&self.place()).await?).at(self.place());

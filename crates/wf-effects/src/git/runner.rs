@@ -14,6 +14,7 @@ use tokio::process::Child;
 
 use super::error::GitError;
 use crate::process::known::{self, Known};
+use crate::scratch::ScratchDir;
 
 /// The oldest git that knows every variable and option used here (`GIT_CONFIG_GLOBAL` came last).
 const VERSION_MIN: (u32, u32) = (2, 32);
@@ -94,7 +95,7 @@ pub struct GitOptions {
     pub program: PathBuf,
     /// `PATH`, for the look-up and for git itself.
     pub path: OsString,
-    /// Where throw-away git directories and index files are made. Outside of every repository.
+    /// Where each process has a directory for throw-away files. Outside of every repository.
     pub scratch_dir: PathBuf,
     /// Where the locks lie that serialise what git cannot do at once. The same for all processes of one user.
     pub locks_dir: PathBuf,
@@ -111,6 +112,8 @@ pub struct Git {
 struct Inner {
     program: PathBuf,
     options: GitOptions,
+    /// Goes with the last handle.
+    scratch: ScratchDir,
     /// Held around what git cannot do at once; the lock file serialises processes, this the tasks of this one.
     worktrees: tokio::sync::Mutex<()>,
 }
@@ -127,11 +130,12 @@ impl Git {
     /// # Errors
     /// When there is none, when it is too old, and when the directories of `options` cannot be made.
     pub async fn open(options: GitOptions) -> Result<Self, GitError> {
-        for dir in [&options.scratch_dir, &options.locks_dir] {
-            std::fs::create_dir_all(dir).map_err(GitError::io("make", dir))?;
-        }
+        let locks = &options.locks_dir;
+        std::fs::create_dir_all(locks).map_err(GitError::io("make", locks))?;
+        let scratch = ScratchDir::open(&options.scratch_dir).map_err(GitError::io("make", &options.scratch_dir))?;
         let program = find_program(&options)?;
-        let git = Self { inner: Arc::new(Inner { program, options, worktrees: tokio::sync::Mutex::new(()) }) };
+        let worktrees = tokio::sync::Mutex::new(());
+        let git = Self { inner: Arc::new(Inner { program, options, scratch, worktrees }) };
         let said = git.run(Call::new(["--version"])).await?.text();
         if version_of(&said).is_none_or(|version| version < VERSION_MIN) {
             return Err(GitError::TooOld { found: said, needed: VERSION_MIN_TEXT });
@@ -139,8 +143,9 @@ impl Git {
         Ok(git)
     }
 
-    pub(crate) fn scratch_dir(&self) -> &Path {
-        &self.inner.options.scratch_dir
+    /// Where throw-away files of this process are made; removed with the last handle, or by the next process.
+    pub fn scratch_dir(&self) -> &Path {
+        self.inner.scratch.path()
     }
 
     pub(crate) fn locks_dir(&self) -> &Path {

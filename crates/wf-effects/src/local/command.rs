@@ -170,7 +170,7 @@ impl LocalEffects {
         job: &Job<'_>,
         ctx: &Ctx,
     ) -> Result<Ran, Failed> {
-        let home = tempfile::Builder::new().prefix("home-").tempdir_in(&self.scratch_dir);
+        let home = tempfile::Builder::new().prefix("home-").tempdir_in(self.scratch.path());
         let home = home.map_err(|error| {
             failure("spawn", format!("no directory for the command's temporary files: {error}")).retryable(true)
         })?;

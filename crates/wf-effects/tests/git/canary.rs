@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use wf_effects::git::{CombineOrder, FileOrder, Repository};
 use wf_kernel::effect::Part;
 
-use super::support::{Bench, make_executable, open_git, open_trees, order, raw, raw_output, users_own, write_all};
+use super::support::{Bench, make_executable, order, raw, raw_output, users_own, write_all};
 
 /// A program that leaves a file behind when it is run.
 fn trap(bench: &Bench, name: &str) -> String {
@@ -78,8 +78,7 @@ const ATTRIBUTES: &str = "* filter=t diff=t merge=t\n*.txt filter=p=q.r diff=t\n
 
 /// Every operation there is, with work in the tree.
 async fn every_operation(bench: &Bench) {
-    let git = open_git(&bench.lab.path("")).await;
-    let trees = open_trees(&git, &bench.repo, &bench.lab.path("trees")).await;
+    let trees = bench.successor().await;
     let repository = trees.repository().clone();
     trees.acquire("all", &bench.base).await.unwrap();
     let dir = trees.begin("all", &bench.base).await.unwrap().dir;
@@ -129,7 +128,7 @@ async fn every_operation(bench: &Bench) {
         at_ms: 5,
     };
     repository.combine(&combine).await.unwrap();
-    trees.release("all", &point.commit).await.unwrap();
+    trees.release("all", &point.commit, false).await.unwrap();
     trees.cleanup().await.unwrap();
 }
 
@@ -204,7 +203,7 @@ async fn a_config_that_is_poisoned_while_a_tree_is_in_use() {
     assert_eq!(point.files.len(), 2);
     write_all(&dir, &[("src/a.txt", "y\n")]);
     bench.trees.begin("b", &point.commit).await.unwrap();
-    bench.trees.release("b", &point.commit).await.unwrap();
+    bench.trees.release("b", &point.commit, false).await.unwrap();
     assert_silent(&bench);
 }
 
@@ -228,7 +227,7 @@ async fn check_tampering(name: &str, tamper: impl Fn(&Bench, &Path, &Path)) {
     tamper(&bench, &dir, &admin);
     bench.trees.acquire("b", &bench.base).await.unwrap();
     tamper(&bench, &dir, &admin);
-    bench.trees.release("b", &checkpoint.commit).await.unwrap();
+    bench.trees.release("b", &checkpoint.commit, false).await.unwrap();
     assert!(!dir.exists() && !admin.exists(), "{name}");
     assert_eq!(users_own(&bench.repo), before, "{name}");
     assert_silent(&bench);

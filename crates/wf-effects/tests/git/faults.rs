@@ -5,7 +5,7 @@ use std::path::Path;
 
 use wf_effects::git::{GitError, Trees};
 
-use super::support::{Bench, make_executable, names_in, open_program, open_trees, order, raw, users_own, write_all};
+use super::support::{Bench, make_executable, names_in, open_program, order, raw, users_own, write_all};
 
 /// More calls than any operation makes.
 const CALLS_MAX: usize = 60;
@@ -31,7 +31,7 @@ impl Operation {
             Self::Acquire => trees.acquire("b", base).await.map(|at| at.tree),
             Self::Begin => trees.begin("b", base).await.map(|begun| begun.dir.display().to_string()),
             Self::Checkpoint => trees.checkpoint(order("b", base, &["**"])).await.map(|point| point.commit),
-            Self::Release => trees.release("b", base).await.map(|_| String::new()),
+            Self::Release => trees.release("b", base, false).await.map(|_| String::new()),
         }
     }
 }
@@ -51,7 +51,7 @@ async fn failing_trees(bench: &Bench, calls: usize, fault: Fault) -> Trees {
     std::fs::write(&program, script).unwrap();
     make_executable(&program);
     let git = open_program(&bench.lab.path(""), program).await;
-    open_trees(&git, &bench.repo, &bench.lab.path("trees")).await
+    bench.lab.trees_by(&git, &bench.repo, "trees", bench.lab.pool("failing")).await
 }
 
 fn all_refs_hold(repo: &Path, text: &str) -> bool {
@@ -157,12 +157,8 @@ async fn what_was_written_before_the_machine_stopped_is_not_kept_as_a_result() {
     let bench = Bench::new().await;
     let dir = bench.ready("b").await;
     write_all(&dir, &[("src/a.txt", "precious\n")]);
-    let meta = dir.parent().unwrap().join(".meta");
-    let marker = meta.join(&names_in(&meta)[0]);
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let text = std::fs::read_to_string(&marker).unwrap();
-    assert!(text.contains(boot.trim()), "{text}");
-    std::fs::write(&marker, text.replace(boot.trim(), "another")).unwrap();
+    bench.change_row("b", |used| used.boot = used.boot.replace(boot.trim(), "another")).await;
     let successor = bench.successor().await;
     let lost = successor.checkpoint(order("b", &bench.base, &["**"])).await;
     assert!(matches!(lost, Err(GitError::Lost { .. })), "{lost:?}");

@@ -9,6 +9,7 @@ mod combine;
 mod discover;
 mod faults;
 mod oracle;
+mod pool;
 mod runner;
 mod support;
 mod trees;

@@ -87,7 +87,7 @@ fn a_branch_from_edit_to_release() {
             (harvest.base, harvest.commit, harvest.files),
             (world.base.clone(), commit.clone(), checkpoint.files)
         );
-        let request = Request::Release { branch: "b".into(), commit };
+        let request = Request::Release { branch: "b".into(), commit, failed: false };
         assert_eq!(world.order(Phase::Release, request).await, Outcome::Released { rescued: None });
         assert_eq!(std::fs::read_to_string(world.top().join("src/a.txt")).unwrap(), "one\n");
     });
@@ -144,7 +144,7 @@ fn whoever_has_lost_the_run_touches_no_tree_of_it() {
     block(async {
         let world = world().await;
         let lost = || Ctx { grant: Grant::new(|| Box::pin(async { false })), ..world.ctx() };
-        let release = Request::Release { branch: "b".into(), commit: world.base.clone() };
+        let release = Request::Release { branch: "b".into(), commit: world.base.clone(), failed: false };
         let acquire = Request::Acquire { branch: "other".into(), base: world.base.clone() };
         for (phase, request) in [(Phase::Release, release), (Phase::Acquire, acquire)] {
             let id = EffectId { subject: "b".into(), generation: 1, phase };

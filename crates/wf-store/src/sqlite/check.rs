@@ -84,6 +84,7 @@ fn changed_rows(table: &Summed) -> String {
         "signals" => "'a signal of task ' || instance || ' attempt ' || attempt || ' of ' || {run:signals.run_no}",
         "workers" => "'worker ' || worker",
         "memo" => "'memo row ' || lower(hex(key))",
+        "trees" => "'tree ' || slot",
         other => other,
     };
     // What cannot be compared does not fit either.

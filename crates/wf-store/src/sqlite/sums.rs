@@ -54,10 +54,14 @@ pub(crate) const SIGNALS: Summed =
 pub(crate) const WORKERS: Summed =
     Summed { name: "workers", columns: &["worker", "slots", "busy", "can", "host", "started_ms", "heartbeat_ms"] };
 pub(crate) const MEMO: Summed = Summed { name: "memo", columns: &["key", "row", "at_ms"] };
+pub(crate) const TREES: Summed = Summed {
+    name: "trees",
+    columns: &["pool", "slot", "epoch", "stage", "run", "branch", "holder", "boot", "until_ms", "at_ms"],
+};
 
 /// All of them.
-pub(crate) const ALL: [&Summed; 10] =
-    [&RUNS, &HEADS, &LEASES, &INBOX, &INBOXES, &TASKS, &REQUESTS, &SIGNALS, &WORKERS, &MEMO];
+pub(crate) const ALL: [&Summed; 11] =
+    [&RUNS, &HEADS, &LEASES, &INBOX, &INBOXES, &TASKS, &REQUESTS, &SIGNALS, &WORKERS, &MEMO, &TREES];
 
 impl Summed {
     /// A condition: the row that `alias` names is what was written.

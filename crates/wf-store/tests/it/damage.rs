@@ -344,7 +344,7 @@ async fn what_is_not_a_store_is_refused() {
         drop(open(path.parent().unwrap()));
         Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 77").unwrap();
     });
-    expect!["the store has schema 77, this program knows up to 3"].assert_eq(&newer);
+    expect!["the store has schema 77, this program knows up to 4"].assert_eq(&newer);
 }
 
 #[tokio::test]

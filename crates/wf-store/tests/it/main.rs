@@ -13,3 +13,4 @@ mod fleet;
 mod migration;
 mod random_damage;
 mod sharing;
+mod trees;
