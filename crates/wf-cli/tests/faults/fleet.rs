@@ -106,7 +106,10 @@ fn stopped_workers_are_refused() {
         // Half of the tasks are over by now and the others under way when those who lost them come back.
         std::fs::write(scene.beside("ledger.first"), "").unwrap();
         workers.iter().for_each(|worker| send(worker, Signal::CONT));
-        until("the commands of the stopped have ended", || waiting(&scene, "ledger.first") == 0);
+        until("the stopped have seen that they lost their tasks", || {
+            workers_of(&scene).iter().filter(|worker| worker["state"] == "alive" && worker["busy"] == 0).count()
+                == workers.len()
+        });
         for report in workers.into_iter().map(dismiss) {
             let counts = ["claimed", "reported", "refused"].map(|field| report[field].as_u64().unwrap());
             assert_eq!(counts, [1, 0, 1], "{report}");
@@ -137,12 +140,6 @@ fn begun(scene: &Scene) -> u64 {
     ledger::told(scene).values().map(|times| times.len() as u64).sum()
 }
 
-/// How many commands still wait for a file.
-fn waiting(scene: &Scene, gate: &str) -> usize {
-    let gate = scene.beside(gate).to_string_lossy().into_owned();
-    crate::state::processes(&scene.root().to_string_lossy()).iter().filter(|it| it.contains(&gate)).count()
-}
-
 fn worker(scene: &Scene, slots: usize) -> Child {
     let mut command = scene.program(&["worker", "--json", "--slots", &slots.to_string()]);
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
@@ -168,9 +165,12 @@ fn send(process: &Child, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap(), signal).unwrap();
 }
 
+fn workers_of(scene: &Scene) -> Vec<Value> {
+    scene.run(&["fleet", "workers", "--json"]).ok()["workers"].as_array().unwrap().clone()
+}
+
 fn living_workers(scene: &Scene) -> usize {
-    let workers = scene.run(&["fleet", "workers", "--json"]).ok();
-    workers["workers"].as_array().unwrap().iter().filter(|worker| worker["state"] == "alive").count()
+    workers_of(scene).iter().filter(|worker| worker["state"] == "alive").count()
 }
 
 /// The time, as commands tell it.

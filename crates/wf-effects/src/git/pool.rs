@@ -174,7 +174,7 @@ pub(crate) fn boot_id() -> String {
 
 /// The name of a pool whose directory is `root`, a real path.
 pub fn pool_name(root: &Path) -> String {
-    wf_ir::Digest::of(root.as_os_str().as_encoded_bytes()).short().to_string()
+    wf_ir::Digest::of(root.as_os_str().as_encoded_bytes()).short()
 }
 
 impl Pool {
