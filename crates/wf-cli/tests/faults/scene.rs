@@ -31,7 +31,6 @@ impl Drop for Scene {
 }
 
 /// A process of the machine.
-#[derive(Debug)]
 pub(crate) struct Process {
     id: Pid,
     /// Its command line.

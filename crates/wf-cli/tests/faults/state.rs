@@ -144,9 +144,9 @@ pub(crate) fn list(dir: &Path) -> Vec<PathBuf> {
 /// Waits until no process works in the scene any more.
 fn no_process_is_left(scene: &Scene) {
     let root = scene.root().to_string_lossy().into_owned();
-    let mut left = Vec::new();
+    let mut left: Vec<String> = Vec::new();
     for _ in 0..200 {
-        left = processes(&root);
+        left = processes(&root).into_iter().map(|process| process.command).collect();
         if left.is_empty() {
             return;
         }
