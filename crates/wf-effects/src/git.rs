@@ -17,6 +17,7 @@
 //! Start reading at [`Trees`], the operations that the kernel orders.
 
 mod apply;
+mod build_cache;
 mod capture;
 mod clean;
 mod control;
@@ -28,15 +29,21 @@ mod lock;
 mod names;
 mod repository;
 mod rescue;
+mod rescues;
 mod runner;
 mod snapshot;
 mod trees;
 
 pub use apply::CheckoutState;
+pub use build_cache::{
+    BuildCache, BuildCacheError, BuildCacheMode, BuildCacheOptions, BuildSystem, Harvest, Origin, Prepared,
+    SEED_BYTES_MAX, Start, UnknownMode,
+};
 pub use create::create_repository;
 pub use diff::Patch;
 pub use error::GitError;
 pub use repository::{CommitFacts, Repository, WorktreeSnapshot};
+pub use rescues::{Rescue, Rescues};
 pub use runner::{Git, GitOptions};
 pub use snapshot::SnapshotDir;
 pub use trees::{BeginOutcome, CheckpointOrder, TreeEntry, Trees, TreesOptions, list_trees};

@@ -22,7 +22,7 @@ use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 
 use crate::contract::{BoxFuture, Ctx, Effects};
-use crate::git::{CheckpointOrder, Trees};
+use crate::git::{BuildCache, CheckpointOrder, Trees};
 use crate::mock::{Mock, Rules};
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
@@ -45,6 +45,8 @@ pub struct LocalOptions {
     pub scratch_dir: PathBuf,
     /// Whether commands of this repository may run.
     pub is_trusted: bool,
+    /// What builds begin with; nothing where each starts cold.
+    pub build_cache: Option<BuildCache>,
 }
 
 /// Who answers for roles: for now, the mock for each.
@@ -87,6 +89,7 @@ pub struct LocalEffects {
     env: BTreeMap<String, String>,
     scratch_dir: PathBuf,
     is_trusted: bool,
+    build_cache: Option<BuildCache>,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -102,6 +105,7 @@ impl LocalEffects {
             env: options.env,
             scratch_dir: options.scratch_dir,
             is_trusted: options.is_trusted,
+            build_cache: options.build_cache,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),

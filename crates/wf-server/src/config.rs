@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::Deserialize;
+use wf_effects::git::{BuildCacheMode, SEED_BYTES_MAX, UnknownMode};
 
 use crate::amounts::{parse_duration_ms, parse_usd_micros};
 use crate::environment::Environment;
@@ -20,6 +21,24 @@ const CONFIG_BYTES_MAX: u64 = 256 << 10;
 pub struct Config {
     /// Defaults of `run`.
     pub run: RunConfig,
+    /// How trees are kept.
+    pub trees: TreesConfig,
+}
+
+/// How trees are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreesConfig {
+    /// Whether trees share what was built. Harmless for a repository to set: it is one of three words, and where the
+    /// cache lies is the engine's choice.
+    pub build_cache: BuildCacheMode,
+    /// How many bytes of files a build cache's seed has at most.
+    pub build_cache_bytes_max: u64,
+}
+
+impl Default for TreesConfig {
+    fn default() -> Self {
+        Self { build_cache: BuildCacheMode::default(), build_cache_bytes_max: SEED_BYTES_MAX }
+    }
 }
 
 /// Defaults of `run`.
@@ -42,6 +61,15 @@ pub struct RunConfig {
 struct ConfigFile {
     #[serde(default)]
     run: RunSection,
+    #[serde(default)]
+    trees: TreesSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TreesSection {
+    build_cache: Option<toml::Spanned<String>>,
+    build_cache_mib_max: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -98,6 +126,13 @@ impl Config {
         }
         self.run.budget_tokens = read.run.budget_tokens.or(self.run.budget_tokens);
         self.run.labels.extend(read.run.labels);
+        if let Some(mode) = &read.trees.build_cache {
+            let unknown = |why: UnknownMode| at(Some(mode.span()), why.to_string());
+            self.trees.build_cache = mode.get_ref().parse().map_err(unknown)?;
+        }
+        if let Some(mib) = read.trees.build_cache_mib_max {
+            self.trees.build_cache_bytes_max = u64::from(mib) << 20;
+        }
         Ok(())
     }
 }
@@ -168,7 +203,7 @@ mod tests {
                 r#"RunConfig { budget_usd_micros: Some(2000000), budget_tokens: None, timeout_ms: None, labels: {} }"#
             ]],
         );
-        check("[providers]\nurl = \"x\"", expect!["WF0703 config.toml:1:2: unknown field `providers`, expected `run`"]);
+        check("[providers]\nurl = \"x\"", expect!["WF0703 config.toml:1:2: unknown field `providers`, expected `run` or `trees`"]);
         check(
             "[run]\nsandbox = false",
             expect![
@@ -183,6 +218,19 @@ mod tests {
             "[run]\nbudget_usd = -1",
             expect![[r#"WF0703 config.toml:2:14: "-1" is no amount in US dollars, such as 2 or 0.5"#]],
         );
+        check(
+            "[trees]\nbuild_cache = \"on\"",
+            expect![[r#"WF0703 config.toml:2:15: "on" is no way to cache builds: seeded, shared or off"#]],
+        );
         check("[run\n", expect!["WF0703 config.toml:1:5: unclosed table, expected `]`"]);
+    }
+
+    #[test]
+    fn the_later_file_says_how_builds_are_cached() {
+        let mut config = Config::default();
+        config.take("[trees]\nbuild_cache = \"shared\"\nbuild_cache_mib_max = 3", "user").unwrap();
+        config.take("[trees]\nbuild_cache = \"off\"", "repository").unwrap();
+        let expected = TreesConfig { build_cache: BuildCacheMode::Off, build_cache_bytes_max: 3 << 20 };
+        assert_eq!(config.trees, expected);
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wf_effects::git::{Git, GitOptions, Repository, Trees, TreesOptions};
+use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, Repository, Trees, TreesOptions};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
 use wf_effects::{Clock, RealClock};
@@ -14,6 +14,7 @@ use wf_kernel::record::RunStarted;
 use wf_runtime::Runtime;
 use wf_store::{Presence, Present, RunId, Store};
 
+use crate::config::Config;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::fixture;
@@ -176,12 +177,24 @@ impl Engine {
             (None, _) => (None, false),
         };
         let scratch_dir = self.scratch_dir()?;
+        let build_cache = trees.is_some().then(|| self.build_cache(is_trusted)).transpose()?;
         Ok(LocalEffects::new(LocalOptions {
             catalog: Catalog { rules, seed: started.seed, is_paced },
             trees,
             env: self.environment.vars().clone(),
             scratch_dir,
             is_trusted,
+            build_cache,
+        }))
+    }
+
+    /// What builds in the project's trees begin with.
+    fn build_cache(&self, is_trusted: bool) -> Result<BuildCache, Error> {
+        let config = Config::load(&self.environment, &self.project, is_trusted)?.trees;
+        Ok(BuildCache::new(BuildCacheOptions {
+            mode: config.build_cache,
+            root: self.project.build_cache_dir(),
+            seed_bytes_max: config.build_cache_bytes_max,
         }))
     }
 

@@ -105,6 +105,11 @@ impl Project {
         self.dir.join("trees")
     }
 
+    /// Where what was built in them is kept.
+    pub(crate) fn build_cache_dir(&self) -> PathBuf {
+        self.dir.join("builds")
+    }
+
     /// Where detached processes write what they say.
     pub(crate) fn logs_dir(&self) -> PathBuf {
         self.dir.join("logs")

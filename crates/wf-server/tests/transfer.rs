@@ -75,7 +75,14 @@ async fn exported(temp: &TempDir) -> String {
         rules: None,
     };
     let scratch_dir = temp.path().to_owned();
-    let options = LocalOptions { catalog, trees: None, env: BTreeMap::new(), scratch_dir, is_trusted: false };
+    let options = LocalOptions {
+        catalog,
+        trees: None,
+        env: BTreeMap::new(),
+        scratch_dir,
+        is_trusted: false,
+        build_cache: None,
+    };
     let owner = engine.announce().unwrap();
     let runtime = engine.runtime(&owner, LocalEffects::new(options), 8);
     let owned = runtime.create(NewRun { workflow, started }).await.unwrap();

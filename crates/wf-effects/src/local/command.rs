@@ -156,6 +156,7 @@ impl LocalEffects {
             }
             TreeUse::Snapshot { commit, .. } => {
                 let copy = self.trees()?.private_snapshot(commit).await?;
+                self.warm(copy.path()).await;
                 Ok(Place { dir: copy.path().to_owned(), rescued: None, copy: Some(copy) })
             }
         }
@@ -177,7 +178,7 @@ impl LocalEffects {
         let spec = Spec {
             argv,
             cwd: directory(dir, job.cwd)?,
-            env: self.environment(job.env, home.path()),
+            env: self.environment(job.env, home.path(), dir),
             stdin: None,
             bounds: Bounds::with_timeout(node.timeout_ms.map_or(TIMEOUT_DEFAULT, Duration::from_millis)),
         };
@@ -202,14 +203,25 @@ impl LocalEffects {
         Ok(Ran { end, stdout: tails.0, stderr: tails.1, artifacts, shows })
     }
 
-    /// The environment of a command: what all get, what its node allows, and a home of its own.
-    fn environment(&self, allowed: &[String], home: &Path) -> BTreeMap<String, String> {
+    /// Gives a copy of a commit a build directory to begin with.
+    async fn warm(&self, dir: &Path) {
+        let Some(cache) = self.build_cache.clone() else { return };
+        let dir = dir.to_owned();
+        // Without it the build is slower, and that is all.
+        let _ = tokio::task::spawn_blocking(move || cache.prepare(&dir)).await;
+    }
+
+    /// The environment of a command: what all get, what its node allows, a home of its own, and where it builds.
+    fn environment(&self, allowed: &[String], home: &Path, tree: &Path) -> BTreeMap<String, String> {
         let home = home.display().to_string();
         let mut env = BTreeMap::from([("HOME".to_owned(), home.clone()), ("TMPDIR".to_owned(), home)]);
         for name in ENV_ALWAYS.into_iter().chain(allowed.iter().map(String::as_str)) {
             if let Some(value) = self.env.get(name) {
                 env.insert(name.to_owned(), value.clone());
             }
+        }
+        if let Some(cache) = &self.build_cache {
+            env.extend(cache.env(tree));
         }
         env
     }

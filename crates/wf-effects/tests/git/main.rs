@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
+mod build_cache;
 mod canary;
 mod checkpoint;
 mod discover;
 mod faults;
 mod oracle;
+mod poison;
+mod rescue_cases;
 mod runner;
 mod support;
 mod trees;

@@ -126,6 +126,7 @@ impl World {
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             scratch_dir,
             is_trusted: means.is_trusted,
+            build_cache: None,
         });
         Self {
             dir,
