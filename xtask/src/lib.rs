@@ -1,4 +1,4 @@
-//! Project tasks: `test`, `tidy`, `schema`, `bench`.
+//! Project tasks: `test`, `mutants`, `tidy`, `schema`, `bench`.
 //!
 //! What the project needs to be built, checked and measured, beyond what cargo does by itself. `cargo xtask test` is
 //! what a person and the continuous integration run; [`tidy`] is also an ordinary test of this crate.
@@ -13,6 +13,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks talk to the person or script that runs them")]
 
 pub mod bench;
+pub mod mutants;
 pub mod rust_text;
 pub mod schema;
 pub mod test;

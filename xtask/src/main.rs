@@ -4,13 +4,15 @@
 
 use std::process::ExitCode;
 
-use xtask::{bench, schema, test, tidy, workspace};
+use xtask::{bench, mutants, schema, test, tidy, workspace};
 
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
   test [--long] [--plain]     check formatting and lints, run all tests; the last line counts them
-                              --long: many simulated seeds; --plain: cargo's own test runner
+                              --long: many simulated seeds, the long fault harnesses, the planted defects;
+                              --plain: cargo's own test runner
+  mutants [--table] [NAME]... plant defects, and see that each is caught; --table: write their table
   tidy                        hold the sources against ARCHITECTURE.md and STYLE.md
   schema                      rewrite the generated files
   bench [--list] [--only NAME]...
@@ -44,6 +46,7 @@ fn run(args: &[&str]) -> Option<anyhow::Result<bool>> {
             Some(Ok(true))
         }
         ["test", rest @ ..] => Some(test::run(&root, &test::TestOptions::parse(rest)?)),
+        ["mutants", names @ ..] => Some(mutants::run(&root, names)),
         ["tidy"] => Some(tidy::run(&root)),
         ["schema"] => Some(schema::run(&root)),
         ["bench", "trees", rest @ ..] => Some(bench::trees::run(&root, &bench::trees::TreesBench::parse(rest)?)),

@@ -4,17 +4,22 @@
 //! counted; so is what only `--long` does.
 
 mod run;
+mod strace;
 mod totals;
 
 use std::path::Path;
 
 use anyhow::Context;
 
+use crate::mutants;
 use crate::workspace::{cargo, has_cargo_tool};
 pub use totals::{Totals, libtest_totals, nextest_totals};
 
 /// Settings that make a test longer, and what it then does.
-const LONG: [(&str, &str, &str); 1] = [("WHALEFLOW_SIM_SEEDS", "10000", "10,000 simulated seeds")];
+const LONG: [(&str, &str, &str); 2] = [
+    ("WHALEFLOW_SIM_SEEDS", "10000", "10,000 simulated seeds"),
+    ("WHALEFLOW_LONG", "1", "the long forms of the fault harnesses"),
+];
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,14 +132,29 @@ pub fn run(root: &Path, options: &TestOptions) -> anyhow::Result<bool> {
     let nextest = !options.plain && has_cargo_tool(root, "nextest");
     let tests = if nextest { &NEXTEST } else { &TESTS };
     let steps = [&FORMATTING, &LINTS, tests, &DOC_TESTS, &DOCUMENTATION, &DEPENDENCIES];
+    let without_strace: &[&str] = match (strace::is_ready(root), nextest) {
+        (true, _) => &[],
+        (false, true) => &["-E", "not test(/under_strace/)"],
+        (false, false) => &["--", "--skip", "under_strace"],
+    };
+    if !without_strace.is_empty() {
+        println!("skipped: the harnesses that need strace, which is not here or may not trace");
+    }
     let mut done: Vec<(String, Totals)> = Vec::new();
     for step in steps {
-        println!("== {}: cargo {}", step.name, step.args.join(" "));
-        done.push(perform(root, step, options)?);
+        let more = if std::ptr::eq(step, tests) { without_strace } else { &[] };
+        println!("== {}: cargo {}", step.name, [step.args, more].concat().join(" "));
+        done.push(perform(root, step, more, options)?);
     }
-    if !options.long {
+    if options.long {
+        println!("== planted defects");
+        let (caught, missed) = mutants::plant(root, &[])?;
+        let totals = Totals { passed: caught as u64, failed: missed.len() as u64, skipped: 0 };
+        done.push(("planted defects".to_owned(), totals));
+    } else {
         let skipped = |what| (format!("{what} (only with --long)"), Totals::SKIPPED);
         done.extend(LONG.map(|(_, _, what)| skipped(what)));
+        done.push(skipped("planted defects"));
     }
     println!("== summary");
     let mut sum = Totals::default();
@@ -146,7 +166,7 @@ pub fn run(root: &Path, options: &TestOptions) -> anyhow::Result<bool> {
     Ok(sum.failed == 0)
 }
 
-fn perform(root: &Path, step: &Step, options: &TestOptions) -> anyhow::Result<(String, Totals)> {
+fn perform(root: &Path, step: &Step, more: &[&str], options: &TestOptions) -> anyhow::Result<(String, Totals)> {
     if let Some(tool) = step.needs
         && !has_cargo_tool(root, tool)
     {
@@ -154,7 +174,7 @@ fn perform(root: &Path, step: &Step, options: &TestOptions) -> anyhow::Result<(S
         return Ok((format!("{} (cargo {tool} is not installed)", step.name), Totals::SKIPPED));
     }
     let mut command = cargo(root);
-    command.args(step.args).envs(step.env.iter().copied());
+    command.args(step.args).args(more).envs(step.env.iter().copied());
     if options.long {
         command.envs(LONG.map(|(name, value, _)| (name, value)));
     }

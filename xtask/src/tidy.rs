@@ -9,6 +9,7 @@ mod dependencies;
 mod graph;
 mod lengths;
 mod map;
+mod mutants;
 mod project;
 mod purity;
 mod texts;
@@ -67,6 +68,7 @@ pub fn check(project: &Project) -> Vec<Finding> {
         wording::forbidden,
         wording::names,
         wording::exemptions,
+        mutants::fit,
         texts::machine_paths,
         texts::registries,
     ];

@@ -218,8 +218,13 @@ Examples:
     #[command(after_help = "\
 Examples:
   whaleflow apply @last                        changes the files of a clean checkout
+  whaleflow apply @last --squash               makes one commit on the branch that is checked out
   whaleflow apply @last --as-branch fix/cache  makes a branch and leaves the checkout alone
-  whaleflow apply 01k2 fix_b --patch > fix.patch")]
+  whaleflow apply 01k2 fix_b --patch > fix.patch
+  whaleflow apply --undo                       takes back what was last applied of the last run
+
+Nothing is written over that is not as the run found it. What is done is written down
+first: an apply that was killed is finished or taken back by the next one.")]
     Apply(ApplyArgs),
     /// Report on a run, as Markdown or JSON
     #[command(after_help = "\
@@ -596,12 +601,30 @@ pub(crate) struct ApplyArgs {
     /// The branch, by its path; else the winner, or the only one that wrote
     #[arg(value_name = "BRANCH")]
     pub(crate) branch: Option<String>,
+    /// The same, where the run is left out
+    #[arg(long = "branch", id = "of_branch", value_name = "BRANCH", conflicts_with = "branch")]
+    pub(crate) of_branch: Option<String>,
+    /// Make one commit of it on the branch that is checked out
+    #[arg(long, group = "how")]
+    pub(crate) squash: bool,
+    /// Merge it into the branch that is checked out, with a merge commit
+    #[arg(long, group = "how")]
+    pub(crate) merge: bool,
     /// Make a branch of this name, and leave the checkout alone
-    #[arg(long, value_name = "NAME", conflicts_with = "patch")]
+    #[arg(long, value_name = "NAME", group = "how")]
     pub(crate) as_branch: Option<String>,
     /// Print a patch that `git apply` takes, and change nothing
-    #[arg(long)]
+    #[arg(long, group = "how")]
     pub(crate) patch: bool,
+    /// Take back what was last applied of the run
+    #[arg(long, group = "how", conflicts_with_all = ["branch", "of_branch"])]
+    pub(crate) undo: bool,
+    /// Write the patch into this file
+    #[arg(short = 'o', long, value_name = "FILE", requires = "patch")]
+    pub(crate) output: Option<PathBuf>,
+    /// The checkout; else the one around this directory, else the run's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) repo: Option<PathBuf>,
 }
 
 /// A form of a graph.

@@ -28,9 +28,11 @@ const STACK_BYTES: usize = 16 << 20;
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
-    // A compiling child must do nothing before it has limited itself, and start fast.
-    if std::env::args_os().nth(1).is_some_and(|arg| arg == wf_server::source::COMPILE_CHILD) {
-        return compile_child();
+    // A child of our own must do nothing before it has limited itself, and start fast.
+    match std::env::args_os().nth(1) {
+        Some(arg) if arg == wf_server::source::COMPILE_CHILD => return compile_child(),
+        Some(arg) if arg == wf_effects::process::SUPERVISE_CHILD => return supervise_child(),
+        Some(_) | None => {}
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -78,12 +80,20 @@ fn run(cli: Cli) -> u8 {
         .and_then(|session| runtime.block_on(Box::pin(verbs::run_verb(&session, cli.verb))));
     // A thread that waits for a line from a terminal is not waited for.
     runtime.shutdown_background();
+    wf_effects::process::leave_no_orphans();
     match done {
         Ok(code) => code,
         Err(error) => {
             out.error(&environment, &error);
             error.class().exit_code()
         }
+    }
+}
+
+fn supervise_child() -> ExitCode {
+    match wf_effects::process::supervise() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -4,7 +4,12 @@
 //! Everything happens in the directory that is the first argument, on the disk that is to be measured. A second argument
 //! names the only part to measure: `git` or `cargo`.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a measurement that cannot go on ends")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement that cannot go on ends"
+)]
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,9 +20,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wf_effects::git::{
-    BuildCache, BuildCacheMode, BuildCacheOptions, Git, GitOptions, Origin, Repository, SEED_BYTES_MAX, Trees,
-    TreesOptions,
+    BuildCache, BuildCacheMode, BuildCacheOptions, Git, GitOptions, Origin, PoolOptions, Repository, SEED_BYTES_MAX,
+    Trees, TreesOptions,
 };
+use wf_store::{SqliteOptions, Store};
 
 /// Odd, so that a median is a measurement.
 const REPETITIONS: usize = 3;
@@ -127,7 +133,11 @@ async fn trees(root: &Path, repo: &Path) -> (Trees, String) {
     let git = Git::open(options).await.unwrap();
     let repository = Repository::discover(&git, repo).await.unwrap();
     let base = repository.head_commit().await.unwrap().commit;
-    let trees = Trees::open(&repository, &TreesOptions { root: root.join("trees"), run: "bench".to_owned() });
+    // Who has which tree is on the disk, as it is in a run.
+    let store = Store::open_sqlite(&root.join("store"), SqliteOptions::default()).unwrap();
+    let usual = PoolOptions::new(store.trees.clone(), "bench");
+    let pool = PoolOptions { trees_max: Some(2 * TREES), warm_max: TREES, ..usual };
+    let trees = Trees::open(&repository, &TreesOptions { root: root.join("trees"), run: "bench".to_owned(), pool });
     (trees.unwrap(), base)
 }
 
@@ -163,7 +173,7 @@ async fn measure_git(root: &Path) -> Value {
         let (pool, base) = trees(&own, &large).await;
         pool.acquire("first", &base).await.unwrap();
         dirty(&pool.begin("first", &base).await.unwrap().dir, 200);
-        let (seconds, rescued) = timed_async(pool.release("first", &base)).await;
+        let (seconds, rescued) = timed_async(pool.release("first", &base, false)).await;
         assert!(rescued.unwrap().is_some());
         one_release.push(seconds);
         one_warm.push(timed_async(pool.acquire("second", &base)).await.0);
@@ -199,7 +209,7 @@ async fn at_once(trees: &Trees, base: &str, name: &str, is_release: bool) -> usi
         let (trees, base, branch) = (trees.clone(), base.to_owned(), format!("{name}{at}"));
         tokio::spawn(async move {
             match is_release {
-                true => trees.release(&branch, &base).await.map(drop),
+                true => trees.release(&branch, &base, false).await.map(drop),
                 false => trees.acquire(&branch, &base).await.map(drop),
             }
         })
@@ -295,7 +305,12 @@ fn disk(dirs: &[&Path]) -> u64 {
 }
 
 fn cache(root: &Path, mode: BuildCacheMode) -> BuildCache {
-    BuildCache::new(BuildCacheOptions { mode, root: root.join("cache"), seed_bytes_max: SEED_BYTES_MAX })
+    BuildCache::new(BuildCacheOptions {
+        mode,
+        root: root.join("cache"),
+        seed_bytes_max: SEED_BYTES_MAX,
+        checkout: None,
+    })
 }
 
 /// New checkouts, each prepared; how long preparing one took.

@@ -17,6 +17,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Effects: Send + Sync {
     /// Performs one effect. Cancelled through `ctx.cancel`; must then answer promptly.
     fn perform(&self, effect: Effect, ctx: Ctx) -> BoxFuture<'_, Outcome>;
+
+    /// Gives back what is still held for the run, which is over. What cannot be given back is left to the next process.
+    fn conclude(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// What an effect gets, and all it gets.

@@ -10,27 +10,32 @@
 //!   the repository (refs, revisions, `worktree add`) runs without hooks and with every driver in its config disabled.
 //! - The control files of a tree are compared with what the engine wrote before the tree is used again (`control`).
 //!
-//! The user's checkout, index, branches and config are only read, but by [`Repository::apply_to_checkout`] and
-//! [`Repository::create_branch`]. What the engine keeps in the repository is objects, refs below `refs/whaleflow/`, and
+//! The user's checkout, index, branches and config are only read, but by [`Repository::change_files`],
+//! [`Repository::create_branch`], [`Repository::move_branch`] and [`Repository::drop_branch`]. What the engine keeps in the repository is objects, refs below `refs/whaleflow/`, and
 //! one entry in `worktrees/` for each tree that is in use.
 //!
-//! Start reading at [`Trees`], the operations that the kernel orders.
+//! Start reading at [`Trees`], the operations that the kernel orders, then `pool`, where trees come from.
 
 mod apply;
 mod build_cache;
 mod capture;
+mod checkout;
 mod clean;
+mod combine;
 mod control;
 mod create;
 mod diff;
 mod discover;
 mod error;
 mod lock;
+mod merge;
 mod names;
+mod pool;
 mod repository;
 mod rescue;
 mod rescues;
 mod runner;
+mod slots;
 mod snapshot;
 mod trees;
 
@@ -39,11 +44,17 @@ pub use build_cache::{
     BuildCache, BuildCacheError, BuildCacheMode, BuildCacheOptions, BuildSystem, Harvest, Origin, Prepared,
     SEED_BYTES_MAX, Start, UnknownMode,
 };
+pub use checkout::{FileOrder, Standing};
+pub use combine::CombineOrder;
+pub(crate) use control::remove_any;
 pub use create::create_repository;
 pub use diff::Patch;
 pub use error::GitError;
+pub use merge::{CommitOrder, HeadRef, Identity, Merged};
+pub use pool::{Keep, PoolOptions, Reclaim, Swept, pool_name};
 pub use repository::{CommitFacts, Repository, WorktreeSnapshot};
 pub use rescues::{Rescue, Rescues};
 pub use runner::{Git, GitOptions};
+pub use slots::kept_remainders;
 pub use snapshot::SnapshotDir;
-pub use trees::{BeginOutcome, CheckpointOrder, TreeEntry, Trees, TreesOptions, list_trees};
+pub use trees::{BeginOutcome, CheckpointOrder, Trees, TreesOptions};

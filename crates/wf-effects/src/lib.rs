@@ -17,7 +17,9 @@ pub mod git;
 pub mod local;
 pub mod mock;
 pub mod process;
+mod scratch;
 pub mod search;
 pub mod template;
 
 pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, RealClock, Steering};
+pub use scratch::ScratchDir;

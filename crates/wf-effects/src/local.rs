@@ -22,13 +22,16 @@ use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 
 use crate::contract::{BoxFuture, Ctx, Effects};
-use crate::git::{BuildCache, CheckpointOrder, Trees};
+use crate::git::{BuildCache, CheckpointOrder, CombineOrder, GitError, Trees};
 use crate::mock::{Mock, Rules};
+use crate::scratch::ScratchDir;
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
 
 /// The role of leaves for which none is named.
 pub const ROLE_DEFAULT: &str = "default";
+/// After how long a branch asks again for a tree where there was none.
+const POOL_AGAIN_MS: u64 = 500;
 /// Commits whose tree ids are remembered.
 const TREE_IDS_MAX: usize = 10_000;
 
@@ -42,11 +45,13 @@ pub struct LocalOptions {
     /// allow-list.
     pub env: BTreeMap<String, String>,
     /// Where throw-away homes of commands are made. Outside of every repository.
-    pub scratch_dir: PathBuf,
+    pub scratch: ScratchDir,
     /// Whether commands of this repository may run.
     pub is_trusted: bool,
     /// What builds begin with; nothing where each starts cold.
     pub build_cache: Option<BuildCache>,
+    /// The program of the supervisors of commands, see [`Spec::supervisor`](crate::process::Spec::supervisor).
+    pub supervisor: Option<PathBuf>,
 }
 
 /// Who answers for roles: for now, the mock for each.
@@ -87,9 +92,10 @@ pub struct LocalEffects {
     is_paced: bool,
     trees: Option<Trees>,
     env: BTreeMap<String, String>,
-    scratch_dir: PathBuf,
+    scratch: ScratchDir,
     is_trusted: bool,
     build_cache: Option<BuildCache>,
+    supervisor: Option<PathBuf>,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -103,9 +109,10 @@ impl LocalEffects {
             is_paced: options.catalog.is_paced,
             trees: options.trees,
             env: options.env,
-            scratch_dir: options.scratch_dir,
+            scratch: options.scratch,
             is_trusted: options.is_trusted,
             build_cache: options.build_cache,
+            supervisor: options.supervisor,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),
@@ -119,11 +126,19 @@ impl LocalEffects {
                 Ok(Outcome::Prepared(Box::new(prepared)))
             }
             Request::Perform { leaf, prepared } => {
-                if ctx.cancel.is_cancelled() {
+                let works_in_branch = matches!(leaf.tree, wf_kernel::TreeUse::Branch { .. });
+                if ctx.cancel.is_cancelled() || works_in_branch && !ctx.grant.is_held().await {
                     return Ok(Outcome::Cancelled { usage: Usage::default() });
                 }
-                self.perform(ctx.workflow.node(leaf.node), &leaf, &prepared, ctx).await
+                let outcome = self.perform(ctx.workflow.node(leaf.node), &leaf, &prepared, ctx).await;
+                if let wf_kernel::TreeUse::Branch { branch, .. } = &leaf.tree {
+                    // Whatever came of it, nobody works there any more; unless somebody else does, and then it is theirs.
+                    self.trees()?.rest(branch).await?;
+                }
+                outcome
             }
+            // Whoever has lost the run or the task moves no tree and no ref of it any more.
+            _ if !ctx.grant.is_held().await => Ok(Outcome::Cancelled { usage: Usage::default() }),
             order => Box::pin(self.tend(order, ctx)).await,
         }
     }
@@ -132,7 +147,12 @@ impl LocalEffects {
     async fn tend(&self, order: Request, ctx: &Ctx) -> Result<Outcome, Failed> {
         let trees = self.trees()?;
         match order {
-            Request::Acquire { branch, base } => Ok(Outcome::Acquired(trees.acquire(&branch, &base).await?)),
+            Request::Acquire { branch, base } => match trees.acquire(&branch, &base).await {
+                Err(GitError::PoolFull { .. }) => {
+                    Ok(Outcome::Throttled { retry_after_ms: POOL_AGAIN_MS, usage: Usage::default() })
+                }
+                acquired => Ok(Outcome::Acquired(acquired?)),
+            },
             Request::Checkpoint { branch, leaf, node, begin, at_ms } => {
                 let order = CheckpointOrder {
                     branch: branch.to_string(),
@@ -146,8 +166,13 @@ impl LocalEffects {
             Request::Harvest { branch: _, base, commit } => {
                 Ok(Outcome::Checkpointed(Box::new(trees.repository().harvest(&base, &commit).await?)))
             }
-            Request::Release { branch, commit } => {
-                Ok(Outcome::Released { rescued: trees.release(&branch, &commit).await? })
+            Request::Combine { node, base, commit, parts, at_ms } => {
+                let reference = trees.branch_ref(&node);
+                let order = CombineOrder { reference, node: node.to_string(), base, commit, parts, at_ms };
+                Ok(Outcome::Combined(Box::new(trees.repository().combine(&order).await?)))
+            }
+            Request::Release { branch, commit, failed } => {
+                Ok(Outcome::Released { rescued: trees.release(&branch, &commit, failed).await? })
             }
             Request::Prepare(_) | Request::Perform { .. } => {
                 Err(failure("engine", "a leaf was ordered as an operation on a tree"))
@@ -225,6 +250,15 @@ impl LocalEffects {
 impl Effects for LocalEffects {
     fn perform(&self, effect: Effect, ctx: Ctx) -> BoxFuture<'_, Outcome> {
         Box::pin(async move { self.answer(effect, &ctx).await.unwrap_or_else(Failed::into_outcome) })
+    }
+
+    fn conclude(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(trees) = &self.trees {
+                // The run has its result; what is left is seen to by whoever opens the pool next.
+                let _ = trees.cleanup().await;
+            }
+        })
     }
 }
 

@@ -43,6 +43,7 @@ codes! {
     SENSITIVE_DEFAULT = "WF0125", "a sensitive input has a default";
     UNKNOWN_TYPE = "WF0126", "the type of an input is unknown";
     TOO_LONG = "WF0127", "a text is too long";
+    OLDER_SCHEMA = "WF0128", "a definition uses what its version does not have";
     UNKNOWN_NAME = "WF0201", "a name means nothing here";
     DOWNSTREAM = "WF0202", "a node reads one that comes later";
     ENCLOSING = "WF0203", "a node reads one that encloses it";

@@ -14,8 +14,9 @@ use crate::glob::Glob;
 use crate::types::Type;
 use crate::value::Value;
 
-/// The version of the definition that this binary writes; older ones load for ever.
-pub const SCHEMA_VERSION: u32 = 1;
+/// The newest version of the definition that this binary knows; older ones load for ever. A canonical form says the
+/// lowest version that has everything it uses, so that a new field changes no hash of a definition without it.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Names that no node may take: they mean something in every expression and template.
 pub const RESERVED_NAMES: [&str; 5] = ["inputs", "iteration", "prev", "tree", "node"];
@@ -586,6 +587,13 @@ pub enum How {
         /// The inner ask.
         ask: NodeIx,
     },
+    /// One tree: that of a tournament's winner, with chosen fruit of the losers. `inputs` is the tournament.
+    Combine {
+        /// What is taken of a loser: `tests`, `patches`.
+        take: Vec<String>,
+        /// Whose fruit is taken: reads `value`, `status`, `path`; none is those that succeeded.
+        by: Option<Expr>,
+    },
 }
 
 /// Of the candidates that satisfy `require`, one wins. Value: `{winner, value, ranking, fruit}`.
@@ -668,6 +676,11 @@ impl Kind {
             | Self::Rlm { .. }
             | Self::TeacherReview { .. } => false,
         }
+    }
+
+    /// Whether its instances end at a commit of their own, from which others can go on with `tree`.
+    pub fn ends_in_a_tree(&self) -> bool {
+        matches!(self, Self::Branch { .. } | Self::Reduce(Reduce { how: How::Combine { .. }, .. }))
     }
 
     /// The nodes directly below, in order; inner asks are not among them.

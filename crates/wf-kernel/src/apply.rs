@@ -186,6 +186,10 @@ impl RunState {
                     tree.harvest = Some(Arc::new((**checkpoint).clone()));
                 }
             }
+            (Phase::Combine, Outcome::Combined(combined)) => {
+                self.take_combined(ix, combined);
+                self.instance_mut(ix).stage = Stage::Combined(Arc::new((**combined).clone()));
+            }
             (Phase::Acquire, Outcome::Throttled { .. }) => {
                 self.instance_mut(ix).stage = Stage::Broken(Arc::new(outcome.clone()));
             }
@@ -427,6 +431,7 @@ impl RunState {
                 self.each_ledger(ix, |ledger| ledger.reserve(*reserved));
                 let instance = self.instance_mut(ix);
                 instance.attempt = *attempt;
+                instance.attempt_started = *attempt;
                 instance.reserved = *reserved;
                 instance.memo_key = Some(*memo_key);
                 if let Stage::Prepared(prepared) = &instance.stage {
@@ -697,6 +702,10 @@ impl RunState {
                 }
             }
             Phase::Harvest => self.instance_mut(ix).stage = Stage::Harvesting,
+            Phase::Combine => {
+                self.begin_status(ix);
+                self.instance_mut(ix).stage = Stage::Combining;
+            }
             Phase::Release | Phase::Perform => {}
         }
     }
@@ -1035,6 +1044,7 @@ impl RunState {
             instance.status = Status::Pending;
             instance.stage = Stage::Idle;
             instance.attempt = 1;
+            instance.attempt_started = 0;
             instance.reason = None;
             instance.closing = None;
             instance.ended_at = None;
@@ -1079,6 +1089,7 @@ impl Instance {
             waiting: None,
             stage: Stage::Idle,
             attempt: 1,
+            attempt_started: 0,
             generation: 0,
             flight: None,
             cancel_ordered: false,
@@ -1127,9 +1138,11 @@ pub(crate) fn usage_of(outcome: &Outcome) -> Usage {
         Outcome::Succeeded(success) => success.usage,
         Outcome::Failed(failure) => failure.usage,
         Outcome::TimedOut { usage } | Outcome::Cancelled { usage } | Outcome::Throttled { usage, .. } => *usage,
-        Outcome::Prepared(_) | Outcome::Acquired(_) | Outcome::Checkpointed(_) | Outcome::Released { .. } => {
-            Usage::default()
-        }
+        Outcome::Prepared(_)
+        | Outcome::Acquired(_)
+        | Outcome::Checkpointed(_)
+        | Outcome::Combined(_)
+        | Outcome::Released { .. } => Usage::default(),
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) fn fold(how: &How, succeeded: &[Candidate], keys: &[Value]) -> Option
             }
             (*succeeded[best].value).clone()
         }
-        How::Model { .. } => return None,
+        How::Model { .. } | How::Combine { .. } => return None,
     })
 }
 

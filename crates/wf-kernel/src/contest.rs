@@ -33,11 +33,14 @@ impl Turn<'_> {
         }
     }
 
-    fn end_value(&mut self, ix: Ix, value: Value) {
+    pub(crate) fn end_value(&mut self, ix: Ix, value: Value) {
         self.end_with(ix, Status::Succeeded, None, Some(Arc::new(value)), crate::Amount::default());
     }
 
     fn reduce(&mut self, ix: Ix, reduce: &Reduce) {
+        if matches!(reduce.how, How::Combine { .. }) {
+            return self.combine(ix);
+        }
         let succeeded: Vec<Candidate> = match self.state.candidates(ix, &reduce.inputs) {
             Ok(candidates) => candidates.into_iter().filter(Candidate::succeeded).collect(),
             Err(EvalError(why)) => return self.expression_failed(ix, "inputs", why),
@@ -52,7 +55,7 @@ impl Turn<'_> {
             How::Model { .. } => return self.open(ix, None, None),
             How::Vote { by } => by.as_ref(),
             How::Best { by } => Some(by),
-            How::Concat | How::Merge => None,
+            How::Concat | How::Merge | How::Combine { .. } => None,
         };
         let mut keys = Vec::with_capacity(succeeded.len());
         for candidate in &succeeded {

@@ -25,6 +25,8 @@ pub enum Phase {
     Harvest,
     /// Give a branch's tree back.
     Release,
+    /// Put fruit of losers into the tree of a winner.
+    Combine,
 }
 
 /// An effect's identity within its run.
@@ -96,7 +98,36 @@ pub enum Request {
         branch: Arc<str>,
         /// Its last checkpoint.
         commit: String,
+        /// Whether it ended otherwise than well, so that somebody may want to look at it.
+        failed: bool,
     },
+    /// Make a commit of a winner's with chosen fruit of losers; answered with `Combined`. No tree is worked in, and
+    /// repeating it makes the same commit.
+    Combine {
+        /// The node's instance, whose ref will name the commit.
+        node: Arc<str>,
+        /// Where the winner's branch began.
+        base: String,
+        /// Where it ended.
+        commit: String,
+        /// What is to be taken, in order.
+        parts: Vec<Part>,
+        /// The commit's date.
+        at_ms: i64,
+    },
+}
+
+/// Fruit of a loser that is to be taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The candidate.
+    pub path: String,
+    /// Where its branch began.
+    pub base: String,
+    /// Where it ended.
+    pub commit: String,
+    /// The files that are to be taken of what differs.
+    pub files: Vec<String>,
 }
 
 /// A leaf to be prepared or performed.

@@ -12,7 +12,9 @@ use crate::amount::Amount;
 use crate::apply::usage_of;
 use crate::budget::Fit;
 use crate::effect::{Effect, EffectId, LeafRequest, Phase, Request, TreeUse};
-use crate::record::{Decision, Failure, Outcome, Prepared, Reason, SuspendCause, TimeMs, ValueRef, WaitReason};
+use crate::record::{
+    Decision, Failure, Outcome, Prepared, Reason, SuspendCause, TREE_LOST, TimeMs, ValueRef, WaitReason,
+};
 use crate::state::{Answer, FrameIx, Ix, RunState, Stage};
 use crate::step::Turn;
 
@@ -72,6 +74,8 @@ impl Turn<'_> {
                 | Stage::Acquiring
                 | Stage::Open
                 | Stage::Harvesting
+                | Stage::Combining
+                | Stage::Combined(_)
                 | Stage::Done,
                 _,
             ) => {}
@@ -82,6 +86,7 @@ impl Turn<'_> {
         let instance = self.state.instance(ix);
         let tree = instance.tree.as_ref();
         match stage {
+            Stage::Combined(combined) => self.combined(ix, combined),
             Stage::Idle if tree.is_some_and(|tree| tree.held) => self.open(ix, None, None),
             Stage::Idle | Stage::Backoff if self.state.closing_at(ix).is_some() => {
                 let reason = self.state.closing_at(ix).map(|cause| Reason::Closed { cause });
@@ -339,6 +344,13 @@ impl Turn<'_> {
     }
 
     fn broken(&mut self, ix: Ix, outcome: &Arc<Outcome>) {
+        // It came back, but its work is gone before it was kept: as if it had not come back.
+        if matches!(&**outcome, Outcome::Failed(failure) if failure.code == TREE_LOST) {
+            let branch = self.state.tree_branch(ix);
+            self.repeat(ix, Phase::Perform);
+            self.wake(branch, true);
+            return self.look_again(ix);
+        }
         self.fail(ix, Trouble::of(outcome));
     }
 
@@ -411,6 +423,7 @@ impl Trouble {
             | Outcome::Throttled { .. }
             | Outcome::Acquired(_)
             | Outcome::Checkpointed(_)
+            | Outcome::Combined(_)
             | Outcome::Released { .. } => {
                 Self { code: "engine".to_owned(), message: "an unexpected outcome".to_owned(), retryable: false }
             }
@@ -483,12 +496,13 @@ impl RunState {
                     at_ms: self.checkpoint_date(tree.checkpoints + 1),
                 }
             }
+            Phase::Combine => self.combination(ix).ok()??,
             Phase::Harvest | Phase::Release => {
                 let tree = self.instance(ix).tree.as_ref()?;
                 let (branch, base, commit) = (id.subject.clone(), tree.base.clone(), tree.head.clone());
                 match phase {
                     Phase::Harvest => Request::Harvest { branch, base, commit },
-                    _ => Request::Release { branch, commit },
+                    _ => Request::Release { branch, commit, failed: self.instance(ix).status != Status::Succeeded },
                 }
             }
         };
@@ -496,7 +510,7 @@ impl RunState {
     }
 
     /// The base commit's date and one second for each checkpoint: equal work has equal commits.
-    fn checkpoint_date(&self, number: u32) -> TimeMs {
+    pub(crate) fn checkpoint_date(&self, number: u32) -> TimeMs {
         let base = self.started.as_ref().and_then(|started| started.base.as_ref()).map_or(0, |base| base.at_ms);
         base.saturating_add(i64::from(number) * 1_000)
     }
@@ -571,7 +585,7 @@ impl RunState {
 
     /// The branch that a candidate's path means: the node itself, or the last child of an element.
     pub(crate) fn branch_at(&self, path: &str) -> Option<Ix> {
-        let is_branch = |ix: &Ix| matches!(self.kind(*ix), Kind::Branch { .. });
+        let is_branch = |ix: &Ix| self.kind(*ix).ends_in_a_tree();
         if let Some(ix) = self.at_path(path) {
             return Some(ix).filter(is_branch);
         }

@@ -17,6 +17,7 @@ pub mod amount;
 mod apply;
 pub mod budget;
 mod choose;
+mod combine;
 mod conclude;
 mod contest;
 pub mod effect;

@@ -248,6 +248,8 @@ pub enum Outcome {
     Acquired(TreeAt),
     /// Of `checkpoint` and `harvest`.
     Checkpointed(Box<Checkpoint>),
+    /// Of `combine`.
+    Combined(Box<Combined>),
     /// Of `release`: the ref under which unsaved work was rescued, if there was any.
     Released {
         /// A full ref name.
@@ -296,6 +298,9 @@ pub struct Success {
     pub tasks: Vec<Arc<Value>>,
 }
 
+/// The code of a checkpoint's failure when what the leaf had written went with the machine: the leaf begins again.
+pub const TREE_LOST: &str = "tree_lost";
+
 /// Something that did not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -332,6 +337,39 @@ pub struct Checkpoint {
     /// Of these, what no write scope covers; then nothing was committed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub out_of_scope: Vec<String>,
+}
+
+/// What a winner and chosen fruit of losers came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Combined {
+    /// The whole line of work, from where the winner's branch began.
+    pub checkpoint: Checkpoint,
+    /// What was taken, in the order in which it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<Taken>,
+    /// What did not fit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftOut>,
+}
+
+/// Fruit that was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The candidate.
+    pub path: String,
+    /// Its files.
+    pub files: Vec<String>,
+}
+
+/// Fruit that did not fit: none of it was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The candidate.
+    pub path: String,
+    /// The files in which it is in the way of what was there before it.
+    pub files: Vec<String>,
+    /// For people.
+    pub why: String,
 }
 
 /// One file that differs.
@@ -874,5 +912,5 @@ impl Verified {
 }
 
 /// A phase's name in effect ids, re-stated here for readers of logs.
-pub const PHASES: [Phase; 6] =
-    [Phase::Prepare, Phase::Perform, Phase::Acquire, Phase::Checkpoint, Phase::Harvest, Phase::Release];
+pub const PHASES: [Phase; 7] =
+    [Phase::Prepare, Phase::Perform, Phase::Acquire, Phase::Checkpoint, Phase::Harvest, Phase::Release, Phase::Combine];

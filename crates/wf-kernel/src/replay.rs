@@ -167,6 +167,7 @@ pub fn named_blobs(record: &Record) -> Vec<wf_ir::Digest> {
                 | Outcome::Throttled { .. }
                 | Outcome::Acquired(_)
                 | Outcome::Checkpointed(_)
+                | Outcome::Combined(_)
                 | Outcome::Released { .. } => {}
             },
             InputBody::TimerFired(_) | InputBody::Command(_) | InputBody::Adopted(_) | InputBody::WorkerLost(_) => {}

@@ -11,8 +11,8 @@ use crate::budget::Ledger;
 use crate::effect::Phase;
 use crate::plan::Plan;
 use crate::record::{
-    Checkpoint, CloseCause, Expansion, Outcome, Prepared, Reason, RunStarted, RunStatus, Success, SuspendCause, TimeMs,
-    TimerId, ValueRef, Verified, WaitReason,
+    Checkpoint, CloseCause, Combined, Expansion, Outcome, Prepared, Reason, RunStarted, RunStatus, Success,
+    SuspendCause, TimeMs, TimerId, ValueRef, Verified, WaitReason,
 };
 
 /// Position of an instance in the state's arena; instances are numbered in the order in which they came to be.
@@ -60,6 +60,10 @@ pub enum Stage {
     Open,
     /// `harvest` is in flight, or has come back.
     Harvesting,
+    /// `combine` is in flight.
+    Combining,
+    /// `combine` came back.
+    Combined(Arc<Combined>),
     /// Over.
     Done,
 }
@@ -116,6 +120,8 @@ pub struct Instance {
     pub stage: Stage,
     /// The attempt that runs, or the next one, from 1.
     pub attempt: u32,
+    /// The last attempt that was started, and so is a task; 0 before the first.
+    pub attempt_started: u32,
     /// Repeats of effects.
     pub generation: u32,
     /// The effect in flight.
@@ -429,7 +435,8 @@ impl RunState {
             (None, Some((SuspendCause::Paused | SuspendCause::PausedNow, _))) => RunStatus::Paused,
             (None, Some((SuspendCause::Poisoned, _))) => RunStatus::Poisoned,
             (None, Some((SuspendCause::Budget, _)) | None) => {
-                let waits = self.in_flight.is_empty() && !self.live.is_empty() && self.waits_for_people();
+                let for_people = self.waits_for_people() || !self.paused.is_empty();
+                let waits = self.in_flight.is_empty() && !self.live.is_empty() && for_people;
                 if waits { RunStatus::Waiting } else { RunStatus::Running }
             }
         }

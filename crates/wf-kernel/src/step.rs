@@ -347,7 +347,7 @@ impl Turn<'_> {
     }
 
     /// An effect was claimed by an owner that is gone.
-    fn repeat(&mut self, ix: Ix, phase: Phase) {
+    pub(crate) fn repeat(&mut self, ix: Ix, phase: Phase) {
         if phase != Phase::Perform {
             return self.order(ix, phase);
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use wf_ir::Status;
-use wf_kernel::record::WorkerLost;
+use wf_kernel::record::{WaitReason, WorkerLost};
 use wf_kernel::{Decision, Effect, EffectId, Request, RunState, needed_capabilities};
 use wf_store::{NewTask, TaskChange, TaskRow, TaskSignal, TaskStatus};
 
@@ -149,32 +149,25 @@ pub(crate) fn effect_of(row: &TaskRow) -> EffectId {
     }
 }
 
-/// The change that a decision makes to the task rows, if it makes one. `state` is that after the decision.
+/// The change that a decision makes to the task rows, if it makes one. `state` is that after the step. Only an attempt
+/// that was started is on the board.
 pub(crate) fn change_of(decision: &Decision, state: &RunState, at_ms: i64) -> Option<TaskChange> {
+    let moved = |path: &str, attempt: Option<u32>, status, waits_for: Option<&str>| {
+        let instance = state.instance(state.at_path(path)?);
+        let attempt = attempt.unwrap_or(instance.attempt);
+        let waits_for = waits_for.map(str::to_owned);
+        let change = TaskChange::Set { instance: path.to_owned(), attempt, status, waits_for, at_ms };
+        (instance.attempt_started == attempt).then_some(change)
+    };
     match decision {
-        Decision::Ended { path, status, .. } => {
-            let instance = state.instance(state.at_path(path)?);
-            instance.memo_key?;
-            let status = if *status == Status::Succeeded { TaskStatus::Done } else { TaskStatus::Failed };
-            Some(TaskChange::finish(path.to_string(), instance.attempt, status, at_ms))
+        Decision::Ended { path, status: Status::Succeeded, .. } => moved(path, None, TaskStatus::Done, None),
+        Decision::Ended { path, .. } => moved(path, None, TaskStatus::Failed, None),
+        Decision::RetryScheduled { path, attempt, .. } => moved(path, Some(attempt - 1), TaskStatus::Failed, None),
+        // Nobody performs it any more; a new task is put up when it starts again.
+        Decision::Waiting { path, reason: WaitReason::RateLimit { .. } } => {
+            moved(path, None, TaskStatus::Blocked, Some("\"rate_limit\""))
         }
-        Decision::RetryScheduled { path, attempt, .. } => {
-            let instance = state.instance(state.at_path(path)?);
-            instance.memo_key?;
-            Some(TaskChange::finish(path.to_string(), attempt - 1, TaskStatus::Failed, at_ms))
-        }
-        // It has no request any more; a new one is put up when it starts again.
-        Decision::Rewound { path, .. } | Decision::InDoubt { path, .. } => {
-            let instance = state.instance(state.at_path(path)?);
-            let status = TaskStatus::Blocked;
-            Some(TaskChange::Set {
-                instance: path.to_string(),
-                attempt: instance.attempt,
-                status,
-                waits_for: None,
-                at_ms,
-            })
-        }
+        Decision::Rewound { path, .. } | Decision::InDoubt { path, .. } => moved(path, None, TaskStatus::Blocked, None),
         _ => None,
     }
 }

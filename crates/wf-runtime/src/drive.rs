@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use wf_effects::{BoxFuture, CancelToken, Ctx, Grant, Steering};
 use wf_ir::Digest;
-use wf_ir::limits::LOG_RECORDS_MAX;
 use wf_kernel::record::{EffectOutcome, Failure};
 use wf_kernel::{
     Command, Effect, EffectId, Input, InputBody, Outcome, Phase, Record, RunState, RunStatus, Step, Usage, step,
@@ -243,6 +242,8 @@ impl Owned {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping = false;
+        // Whoever takes a run over lets it have as many records again.
+        let full_at = (self.seq.0 / self.records_max + 1).saturating_mul(self.records_max);
         self.dispatch(flights);
         let pending = std::mem::take(&mut self.pending);
         self.commit(pending, None, flights).await?;
@@ -251,7 +252,11 @@ impl Owned {
             self.tend_board(flights).await?;
             if flights.set.is_empty() && self.board.is_clear() {
                 if self.state.end().is_some() {
+                    self.runtime.effects.conclude().await;
                     return Ok(Drive::Ended);
+                }
+                if self.seq.0 >= full_at {
+                    return Err(RunError::LogFull { records: self.seq.0 });
                 }
                 if stopping {
                     return Ok(Drive::Stopped);
@@ -262,8 +267,10 @@ impl Owned {
                     return Ok(Drive::People);
                 }
             }
-            if self.seq.0 >= LOG_RECORDS_MAX {
-                return Err(RunError::LogFull { records: self.seq.0 });
+            if self.seq.0 >= full_at && !stopping {
+                stopping = true;
+                self.interrupt(flights, "full log").await?;
+                continue;
             }
             let ticks = Ticks { renew: &mut renew, look: &mut look };
             match self.wait(flights, &mut inbox, ticks, options, stopping).await {
@@ -278,7 +285,7 @@ impl Owned {
                 Woken::Stop if stopping => return Ok(Drive::Stopped),
                 Woken::Stop => {
                     stopping = true;
-                    self.interrupt(flights).await?;
+                    self.interrupt(flights, "interrupt").await?;
                 }
             }
         }
@@ -433,8 +440,8 @@ impl Owned {
     }
 
     /// The process is asked to stop: the run is paused, and goes on with the next `resume`.
-    async fn interrupt(&mut self, flights: &mut Flights) -> Result<(), RunError> {
-        let command = Command::Pause { path: None, now: true, by: "interrupt".to_owned() };
+    async fn interrupt(&mut self, flights: &mut Flights, by: &str) -> Result<(), RunError> {
+        let command = Command::Pause { path: None, now: true, by: by.to_owned() };
         let input = Input { at: self.runtime.clock.now_ms(), body: InputBody::Command(command) };
         self.commit(vec![input], None, flights).await
     }

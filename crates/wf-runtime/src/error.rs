@@ -43,7 +43,7 @@ pub enum RunError {
     #[error("the run is parked, because an invariant broke: {0}")]
     Parked(String),
     /// The log is as long as logs may be; the run was stopped, resumably.
-    #[error("the log has {records} records, the most that one run may have")]
+    #[error("the log has {records} records, so the run has stopped")]
     LogFull {
         /// How many it has.
         records: u64,

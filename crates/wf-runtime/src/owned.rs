@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use wf_effects::{Clock, Effects};
+use wf_ir::limits::LOG_RECORDS_MAX;
 use wf_ir::{Digest, Workflow};
 use wf_kernel::record::{Adopted, RunStarted};
 use wf_kernel::{Effect, EffectId, Input, InputBody, RunState, Step, in_flight, outstanding};
@@ -59,6 +60,8 @@ pub struct Owned {
     pub(crate) step: Step,
     /// The next inputs, before any from outside.
     pub(crate) pending: Vec<Input>,
+    /// At every so many records of the log the run stops.
+    pub(crate) records_max: u64,
 }
 
 impl Runtime {
@@ -100,6 +103,7 @@ impl Runtime {
             board,
             step: taken.step,
             pending: Vec::new(),
+            records_max: LOG_RECORDS_MAX,
         })
     }
 
@@ -134,6 +138,7 @@ impl Runtime {
             board,
             step: Step::default(),
             pending: vec![input],
+            records_max: LOG_RECORDS_MAX,
         })
     }
 
@@ -147,8 +152,10 @@ impl Runtime {
         for status in [TaskStatus::Pending, TaskStatus::Claimed] {
             let filter = TaskFilter { status: Some(status), after: None, limit: CLAIMED_MAX };
             for row in self.store.tasks.tasks(run, filter).await? {
+                // What this process itself had claimed went when it let go of the run, or lost it.
                 let is_alive = |worker: &String| {
-                    row.lease_until_ms.is_some_and(|until| until >= now)
+                    *worker != self.owner
+                        && row.lease_until_ms.is_some_and(|until| until >= now)
                         && !self.presence.as_ref().is_some_and(|presence| presence.is_gone(worker))
                 };
                 let is_elsewhere =
@@ -167,8 +174,12 @@ impl Runtime {
         let leases = &self.store.leases;
         let lease = leases.lease(run).await?;
         let died = lease.owner.is_some();
+        // What this process may still have under way from before is shut out too: it gets a new epoch like any other.
+        let is_free = |owner: &String| {
+            *owner == self.owner || self.presence.as_ref().is_some_and(|presence| presence.is_gone(owner))
+        };
         if let Lease { owner: Some(owner), epoch, .. } = &lease
-            && self.presence.as_ref().is_some_and(|presence| presence.is_gone(owner))
+            && is_free(owner)
         {
             // Someone else may have noticed too; then the epoch has moved and this is refused.
             let _ = leases.release_lease(run, *epoch).await;
@@ -187,6 +198,12 @@ impl Owned {
     /// Its state.
     pub fn state(&self) -> &RunState {
         &self.state
+    }
+
+    /// Lets the run stop at every so many records, in place of [`LOG_RECORDS_MAX`].
+    pub fn with_records_max(mut self, records_max: u64) -> Self {
+        self.records_max = records_max;
+        self
     }
 
     /// Puts an input before everything that comes from outside: a command of the process that owns the run.

@@ -4,7 +4,7 @@
 //! inbox. Every claim has an epoch; whoever lost a claim (it stopped for longer than its lease, or the owner gave the
 //! task to another) finds its report refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -361,7 +361,10 @@ impl Working<'_> {
     /// Shows that the worker lives, and hears what its tasks are told.
     async fn beat(&mut self) -> Result<(), RunError> {
         let now_ms = self.worker.clock.now_ms();
-        let ids: Vec<Id> = self.flights.iter().filter(|(_, flight)| !flight.is_lost).map(|(id, _)| *id).collect();
+        let live = self.flights.iter().filter(|(_, flight)| !flight.is_lost);
+        // In the order of slots, so that a simulation sees the same twice.
+        let by_slot: BTreeMap<usize, Id> = live.map(|(id, flight)| (flight.slot, *id)).collect();
+        let ids: Vec<Id> = by_slot.into_values().collect();
         let held: Vec<TaskRef> = ids.iter().map(|id| self.flights[id].task.clone()).collect();
         let row = WorkerRow {
             worker: self.worker.name.clone(),

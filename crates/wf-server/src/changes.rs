@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wf_effects::git::{GitError, Repository};
-use wf_ir::{Kind, Status};
+use wf_effects::git::Repository;
+use wf_ir::node::TreeRef;
+use wf_ir::{Kind, NodeIx, Status};
 use wf_kernel::record::{Base, Checkpoint};
 use wf_kernel::state::Instance;
 use wf_view::RunFold;
@@ -12,6 +13,8 @@ use wf_view::RunFold;
 use crate::engine::Engine;
 use crate::error::Error;
 
+/// The word for a base that is a snapshot of the checkout.
+pub(crate) const WORKTREE: &str = "worktree";
 /// Most paths that a message names.
 const PATHS_SHOWN_MAX: usize = 10;
 
@@ -24,16 +27,8 @@ pub struct Change {
     pub checkpoint: Arc<Checkpoint>,
     repo: PathBuf,
     run: String,
+    workflow: String,
     base: Option<Base>,
-}
-
-/// What was done to a checkout or a repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    /// The checkout, or the name of the new branch.
-    pub target: String,
-    /// Files that changed.
-    pub files: Vec<String>,
 }
 
 /// What a branch of a run did; without a name, the winner of the last tournament, else the only branch that wrote.
@@ -63,6 +58,7 @@ pub fn change_of(fold: &RunFold, branch: Option<&str>) -> Result<Change, Error> 
         checkpoint: chosen.1,
         repo,
         run: started.run_id.clone(),
+        workflow: started.workflow_name.clone(),
         base: started.base.clone(),
     })
 }
@@ -72,7 +68,7 @@ type Work<'a> = (&'a Instance, Arc<Checkpoint>);
 /// What a branch did, if it changed a file. A branch that was harvested says so as a whole; one that still runs, or did
 /// not succeed, by its last checkpoint.
 fn work_of(fold: &RunFold, instance: &Instance) -> Option<Arc<Checkpoint>> {
-    if !matches!(fold.node(instance).kind, Kind::Branch { .. }) {
+    if !fold.node(instance).kind.ends_in_a_tree() {
         return None;
     }
     let tree = instance.tree.as_deref()?;
@@ -99,7 +95,8 @@ fn named<'a>(fold: &RunFold, wrote: &[Work<'a>], path: &str) -> Result<Work<'a>,
     Err(Error::Branch { message, hint: listed(wrote) })
 }
 
-/// The branch in which the winner of the last tournament that had one worked.
+/// What the winner of the last tournament came to: its branch, or the last work that went on from there and that no test
+/// speaks against. What was put together of several branches counts only when a test speaks for it.
 fn winner<'a>(fold: &RunFold, wrote: &[Work<'a>]) -> Option<Work<'a>> {
     let is_decided = |instance: &&Instance| {
         matches!(fold.node(instance).kind, Kind::Tournament(_)) && instance.status == Status::Succeeded
@@ -108,17 +105,49 @@ fn winner<'a>(fold: &RunFold, wrote: &[Work<'a>]) -> Option<Work<'a>> {
     let value = fold.value(last.value.as_ref()?)?;
     let path = value.get("winner").as_str()?;
     // A candidate is a branch, or an element of an expand whose child is one. Work on the winner's tree comes later.
-    let continued =
-        wrote.iter().filter(|(instance, _)| continues(fold, instance, last)).max_by_key(|(it, _)| it.ended_at);
+    let continued = wrote
+        .iter()
+        .filter(|(instance, _)| goes_on_from(fold, instance.node, last.node) && is_sound(fold, instance))
+        .max_by_key(|(it, _)| it.ended_at);
     let of_winner = |(instance, _): &&Work<'a>| {
         instance.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     continued.or_else(|| wrote.iter().find(of_winner)).cloned()
 }
 
-/// Whether a branch went on from where the winner of a tournament ended.
-fn continues(fold: &RunFold, instance: &Instance, contest: &Instance) -> bool {
-    matches!(&fold.node(instance).tree, Some(wf_ir::node::TreeRef::Winner(node)) if *node == contest.node)
+/// Whether a node goes on from where the winner of a tournament ended, or from what did.
+fn goes_on_from(fold: &RunFold, node: NodeIx, contest: NodeIx) -> bool {
+    let node = fold.state().workflow().node(node);
+    match (&node.kind, &node.tree) {
+        (Kind::Reduce(reduce), _) => node.kind.ends_in_a_tree() && reduce.inputs.nodes() == [contest],
+        (_, Some(TreeRef::Winner(it))) => *it == contest,
+        (_, Some(TreeRef::Branch(it))) => goes_on_from(fold, *it, contest),
+        (_, None) => false,
+    }
+}
+
+/// Whether what a branch or a combination came to can be taken instead of the winner itself.
+fn is_sound(fold: &RunFold, instance: &Instance) -> bool {
+    let head = instance.tree.as_ref().map(|tree| tree.head_tree.as_str());
+    let is_inside = |test: &Instance| test.path.strip_prefix(&*instance.path).is_some_and(|rest| rest.starts_with('/'));
+    let is_of_it = |test: &Instance| {
+        let of_its_tree = matches!(&fold.node(test).tree, Some(TreeRef::Branch(node)) if *node == instance.node);
+        is_inside(test) || of_its_tree
+    };
+    let tests =
+        fold.state().instances().iter().filter(|it| matches!(fold.node(it).kind, Kind::Test(_)) && is_of_it(it));
+    // Only the last word on what it ended with counts.
+    let verdicts: Vec<bool> = tests
+        .filter(|test| test.saw_tree.as_deref() == head && test.status.is_terminal())
+        .map(|test| {
+            let value = test.value.as_ref().and_then(|value| fold.value(value));
+            value.is_some_and(|value| value.get("passed").as_bool() == Some(true))
+        })
+        .collect();
+    let is_combined = matches!(fold.node(instance).kind, Kind::Reduce(_));
+    instance.status == Status::Succeeded
+        && verdicts.iter().all(|passed| *passed)
+        && !(is_combined && verdicts.is_empty())
 }
 
 fn only<'a>(wrote: &[Work<'a>]) -> Result<Work<'a>, Error> {
@@ -170,57 +199,37 @@ impl Change {
     }
 
     /// Where the line of work that the branch stands on began: a branch may have gone on from another's end.
-    fn line_base(&self) -> &str {
+    pub(crate) fn line_base(&self) -> &str {
         self.base.as_ref().map_or(&self.checkpoint.base, |base| &base.commit)
     }
 
-    /// Makes a branch of the user's where the branch of the run ended.
-    ///
-    /// # Errors
-    /// When there is such a branch.
-    pub async fn make_branch(&self, engine: &Engine, name: &str) -> Result<Applied, Error> {
-        let repository = self.repository(engine).await?;
-        let whole = repository.harvest(self.line_base(), &self.checkpoint.commit).await?;
-        repository.create_branch(name, &self.checkpoint.commit).await?;
-        let files = whole.files.into_iter().map(|file| file.path).collect();
-        Ok(Applied { target: name.to_owned(), files })
+    /// The run.
+    pub(crate) fn run(&self) -> &str {
+        &self.run
     }
 
-    /// Changes the files of the user's checkout.
-    ///
-    /// # Errors
-    /// When the checkout has changes of its own, or differs in a file that would change; then nothing is changed.
-    pub async fn apply(&self, engine: &Engine) -> Result<Applied, Error> {
-        let repository = self.repository(engine).await?;
-        self.refuse_dirty(&repository).await?;
-        let changed = repository.apply_to_checkout(self.line_base(), &self.checkpoint.commit).await?;
-        let files = changed.into_iter().map(|file| file.path).collect();
-        Ok(Applied { target: self.repo.display().to_string(), files })
+    /// The name of its workflow.
+    pub(crate) fn workflow(&self) -> &str {
+        &self.workflow
     }
 
-    async fn refuse_dirty(&self, repository: &Repository) -> Result<(), Error> {
-        if let Some(base) = self.base.as_ref().filter(|base| base.source == "worktree") {
-            // The snapshot of an unchanged checkout, with the same date, is the same commit.
-            return match repository.snapshot_worktree(&self.run, base.at_ms).await {
-                Ok(now) if now.at.commit == base.commit => Ok(()),
-                Ok(_) | Err(GitError::Moved { .. }) => Err(Error::Checkout {
-                    message: "the checkout is no longer as it was when the run began".to_owned(),
-                }),
-                Err(error) => Err(error.into()),
-            };
-        }
-        let state = repository.checkout_state().await?;
-        if state.changed.is_empty() {
-            return Ok(());
-        }
-        let shown: Vec<&str> = state.changed.iter().take(PATHS_SHOWN_MAX).map(String::as_str).collect();
-        Err(Error::Checkout { message: format!("the checkout has uncommitted changes: {}", shown.join(", ")) })
+    /// The root of the checkout that the run was given.
+    pub(crate) fn top(&self) -> &Path {
+        &self.repo
+    }
+
+    /// What the run's trees began at: `commit`, `worktree` or `fixture`.
+    pub(crate) fn base_source(&self) -> Option<&str> {
+        self.base.as_ref().map(|base| base.source.as_str())
+    }
+
+    /// The commit and date of the checkout as it was, where the run began at that.
+    pub(crate) fn snapshot(&self) -> Option<(&str, i64)> {
+        let base = self.base.as_ref().filter(|base| base.source == WORKTREE)?;
+        Some((&base.commit, base.at_ms))
     }
 
     async fn repository(&self, engine: &Engine) -> Result<Repository, Error> {
-        if !Path::new(&self.repo).is_dir() {
-            return Err(Error::usage(format!("the checkout {:?} of the run is gone", self.repo)));
-        }
-        Ok(Repository::discover(&engine.git().await?, &self.repo).await?)
+        crate::apply::site(engine, &self.run, &self.repo, None).await
     }
 }

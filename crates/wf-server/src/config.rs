@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use wf_effects::git::{BuildCacheMode, SEED_BYTES_MAX, UnknownMode};
+use wf_effects::git::{BuildCacheMode, Keep, SEED_BYTES_MAX, UnknownMode};
 
 use crate::amounts::{parse_duration_ms, parse_usd_micros};
 use crate::environment::Environment;
@@ -21,13 +21,25 @@ const CONFIG_BYTES_MAX: u64 = 256 << 10;
 pub struct Config {
     /// Defaults of `run`.
     pub run: RunConfig,
-    /// How trees are kept.
+    /// How trees are shared out, and what builds in them begin with.
     pub trees: TreesConfig,
 }
 
-/// How trees are kept.
+/// How trees are shared out, and what builds in them begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreesConfig {
+    /// How many there may be at once; nothing to derive it.
+    pub max: Option<usize>,
+    /// How many unused ones wait for the next branch.
+    pub warm: Option<usize>,
+    /// How long they wait.
+    pub warm_ttl_ms: Option<u64>,
+    /// Which stay to be looked at when their branch has ended.
+    pub keep: Keep,
+    /// How long these stay.
+    pub keep_ttl_ms: Option<u64>,
+    /// Where they are; nothing for the usual place. Only the user may say so.
+    pub dir: Option<PathBuf>,
     /// Whether trees share what was built. Harmless for a repository to set: it is one of three words, and where the
     /// cache lies is the engine's choice.
     pub build_cache: BuildCacheMode,
@@ -37,7 +49,16 @@ pub struct TreesConfig {
 
 impl Default for TreesConfig {
     fn default() -> Self {
-        Self { build_cache: BuildCacheMode::default(), build_cache_bytes_max: SEED_BYTES_MAX }
+        Self {
+            max: None,
+            warm: None,
+            warm_ttl_ms: None,
+            keep: Keep::default(),
+            keep_ttl_ms: None,
+            dir: None,
+            build_cache: BuildCacheMode::default(),
+            build_cache_bytes_max: SEED_BYTES_MAX,
+        }
     }
 }
 
@@ -54,8 +75,8 @@ pub struct RunConfig {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A file as it is written. All its keys are harmless, so a repository may have them all: none names a provider, a URL,
-/// a header, a key, a driver or a sandbox.
+/// A file as it is written. Its keys are harmless, so a repository may have all but `trees.dir`: none names a provider, a
+/// URL, a header, a key, a driver or a sandbox.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
@@ -70,6 +91,19 @@ struct ConfigFile {
 struct TreesSection {
     build_cache: Option<toml::Spanned<String>>,
     build_cache_mib_max: Option<u32>,
+    max: Option<toml::Spanned<usize>>,
+    warm: Option<usize>,
+    warm_ttl: Option<toml::Spanned<String>>,
+    keep: Option<toml::Spanned<String>>,
+    keep_ttl: Option<toml::Spanned<String>>,
+    dir: Option<toml::Spanned<PathBuf>>,
+}
+
+/// Whose file it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    User,
+    Repository,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,22 +123,22 @@ impl Config {
     /// When one of them is malformed.
     pub fn load(environment: &Environment, project: &Project, is_trusted: bool) -> Result<Self, Error> {
         let mut config = Self::default();
-        config.read(&environment.config_file()?)?;
+        config.read(&environment.config_file()?, By::User)?;
         if is_trusted && project.is_repository() {
-            config.read(&project.root().join(".whaleflow").join("config.toml"))?;
+            config.read(&project.root().join(".whaleflow").join("config.toml"), By::Repository)?;
         }
         Ok(config)
     }
 
-    fn read(&mut self, path: &Path) -> Result<(), Error> {
+    fn read(&mut self, path: &Path, by: By) -> Result<(), Error> {
         match read_text(path)? {
-            Some(text) => self.take(&text, &path.display().to_string()),
+            Some(text) => self.take(&text, &path.display().to_string(), by),
             None => Ok(()),
         }
     }
 
     /// Takes in what a file says.
-    fn take(&mut self, text: &str, file: &str) -> Result<(), Error> {
+    fn take(&mut self, text: &str, file: &str, by: By) -> Result<(), Error> {
         let at = |span: Option<std::ops::Range<usize>>, message: String| {
             let (line, column) = span.map_or((0, 0), |span| place(text, span.start));
             Error::Config { file: file.to_owned(), line, column, message }
@@ -126,13 +160,50 @@ impl Config {
         }
         self.run.budget_tokens = read.run.budget_tokens.or(self.run.budget_tokens);
         self.run.labels.extend(read.run.labels);
-        if let Some(mode) = &read.trees.build_cache {
-            let unknown = |why: UnknownMode| at(Some(mode.span()), why.to_string());
-            self.trees.build_cache = mode.get_ref().parse().map_err(unknown)?;
+        self.trees.take(read.trees, by).map_err(|(span, message)| at(Some(span), message))
+    }
+}
+
+impl TreesConfig {
+    fn take(&mut self, read: TreesSection, by: By) -> Result<(), (std::ops::Range<usize>, String)> {
+        let ms = |text: &toml::Spanned<String>| parse_duration_ms(text.get_ref()).map_err(|why| (text.span(), why));
+        if let Some(max) = &read.max {
+            if *max.get_ref() == 0 {
+                return Err((max.span(), "without a tree no branch can begin: at least 1".to_owned()));
+            }
+            self.max = Some(*max.get_ref());
         }
-        if let Some(mib) = read.trees.build_cache_mib_max {
-            self.trees.build_cache_bytes_max = u64::from(mib) << 20;
+        if let Some(dir) = &read.dir {
+            if by != By::User || !dir.get_ref().is_absolute() {
+                let message = match by {
+                    By::User => "the directory of trees must be an absolute path",
+                    By::Repository => "only the user's own file may say where trees are",
+                };
+                return Err((dir.span(), message.to_owned()));
+            }
+            self.dir = Some(dir.get_ref().clone());
         }
+        if let Some(keep) = &read.keep {
+            self.keep = match keep.get_ref().as_str() {
+                "never" => Keep::Never,
+                "failed" => Keep::Failed,
+                "always" => Keep::Always,
+                other => return Err((keep.span(), format!("{other:?} is none of never, failed and always"))),
+            };
+        }
+        if let Some(ttl) = &read.warm_ttl {
+            self.warm_ttl_ms = Some(ms(ttl)?);
+        }
+        if let Some(ttl) = &read.keep_ttl {
+            self.keep_ttl_ms = Some(ms(ttl)?);
+        }
+        if let Some(mode) = &read.build_cache {
+            self.build_cache = mode.get_ref().parse().map_err(|why: UnknownMode| (mode.span(), why.to_string()))?;
+        }
+        if let Some(mib) = read.build_cache_mib_max {
+            self.build_cache_bytes_max = u64::from(mib) << 20;
+        }
+        self.warm = read.warm.or(self.warm);
         Ok(())
     }
 }
@@ -178,7 +249,7 @@ mod tests {
 
     fn check(text: &str, expected: Expect) {
         let mut config = Config::default();
-        let said = match config.take(text, "config.toml") {
+        let said = match config.take(text, "config.toml", By::User) {
             Ok(()) => format!("{:?}", config.run),
             Err(error) => format!("{} {error}", error.code()),
         };
@@ -203,7 +274,10 @@ mod tests {
                 r#"RunConfig { budget_usd_micros: Some(2000000), budget_tokens: None, timeout_ms: None, labels: {} }"#
             ]],
         );
-        check("[providers]\nurl = \"x\"", expect!["WF0703 config.toml:1:2: unknown field `providers`, expected `run` or `trees`"]);
+        check(
+            "[providers]\nurl = \"x\"",
+            expect!["WF0703 config.toml:1:2: unknown field `providers`, expected `run` or `trees`"],
+        );
         check(
             "[run]\nsandbox = false",
             expect![
@@ -228,9 +302,13 @@ mod tests {
     #[test]
     fn the_later_file_says_how_builds_are_cached() {
         let mut config = Config::default();
-        config.take("[trees]\nbuild_cache = \"shared\"\nbuild_cache_mib_max = 3", "user").unwrap();
-        config.take("[trees]\nbuild_cache = \"off\"", "repository").unwrap();
-        let expected = TreesConfig { build_cache: BuildCacheMode::Off, build_cache_bytes_max: 3 << 20 };
+        config.take("[trees]\nbuild_cache = \"shared\"\nbuild_cache_mib_max = 3", "user", By::User).unwrap();
+        config.take("[trees]\nbuild_cache = \"off\"", "repository", By::Repository).unwrap();
+        let expected = TreesConfig {
+            build_cache: BuildCacheMode::Off,
+            build_cache_bytes_max: 3 << 20,
+            ..TreesConfig::default()
+        };
         assert_eq!(config.trees, expected);
     }
 }

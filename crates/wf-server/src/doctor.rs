@@ -2,11 +2,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use wf_effects::git::list_trees;
+use wf_effects::git::pool_name;
+use wf_effects::{Clock, RealClock};
 use wf_ir::Digest;
+use wf_ir::limits::{LOG_RECORDS_MAX, LOG_RECORDS_WARN};
 use wf_kernel::replay::named_blobs;
 use wf_runtime::journal::decode;
-use wf_store::{PageLimit, ReadError, RunFilter, RunId, Seq, Store};
+use wf_store::{
+    Inspection, PageLimit, ReadError, RunFilter, RunId, SCHEMA, Seq, Store, TreeFilter, TreeListed, TreeStage, inspect,
+};
 use wf_view::reply::{BadView, DoctorCheck, DoctorLevel};
 use wf_view::{DoctorView, VerifyView};
 
@@ -20,6 +24,10 @@ use crate::trust::trust_of;
 
 /// Less free space than this is worth a warning.
 const FREE_BYTES_WARN: u64 = 1 << 30;
+/// An unfinished file that was not written for as long belongs to nobody any more.
+const UNFINISHED_MS: i64 = 60 * 60 * 1_000;
+/// After how many records no further run is looked through for blobs that are missing.
+const BLOB_RECORDS_MAX: u64 = 200_000;
 
 /// Looks at everything that runs need. What does not work is part of the answer.
 pub async fn doctor(environment: &Environment, project: &Project) -> DoctorView {
@@ -93,6 +101,19 @@ fn state_check(project: &Project) -> DoctorCheck {
 }
 
 async fn store_checks(environment: &Environment, project: &Project) -> Vec<DoctorCheck> {
+    let found = match inspect(&project.store_dir()) {
+        Ok(found) => found,
+        Err(error) => return vec![say("store", DoctorLevel::Fail, error.to_string())],
+    };
+    if let Some(check) = no_room_to_migrate(project, &found) {
+        return vec![check];
+    }
+    let mut checks = opened_checks(environment, project).await;
+    checks.extend(files_checks(&found));
+    checks
+}
+
+async fn opened_checks(environment: &Environment, project: &Project) -> Vec<DoctorCheck> {
     let engine = match Engine::open_if_any(environment, project) {
         Ok(Some(engine)) => engine,
         Ok(None) => return vec![say("store", DoctorLevel::Ok, "no run yet".to_owned())],
@@ -105,7 +126,106 @@ async fn store_checks(environment: &Environment, project: &Project) -> Vec<Docto
         Ok(wrong) => say("store", DoctorLevel::Fail, wrong.join("; ")),
         Err(error) => say("store", DoctorLevel::Fail, error.to_string()),
     };
-    vec![store, orphans_check(&engine).await, trees_check(&engine).await]
+    vec![
+        store,
+        blobs_check(&engine).await,
+        logs_check(&engine).await,
+        orphans_check(&engine).await,
+        trees_check(&engine).await,
+    ]
+}
+
+/// An older schema is saved beside the store before it is brought up to date, which takes as much room again.
+fn no_room_to_migrate(project: &Project, found: &Inspection) -> Option<DoctorCheck> {
+    let schema = found.schema.filter(|schema| *schema < SCHEMA)?;
+    let free = free_bytes(project).filter(|free| *free < found.database_bytes)?;
+    let (needed, free) = (found.database_bytes >> 20, free >> 20);
+    let message = format!(
+        "has schema {schema}; before it is brought to {SCHEMA}, its {needed} MiB are saved beside it, and only {free} \
+         MiB are free"
+    );
+    Some(hinted(say("store", DoctorLevel::Fail, message), "make room, then run `whaleflow doctor` again"))
+}
+
+/// What was kept aside, and what was left behind by processes that were killed while they wrote.
+fn files_checks(found: &Inspection) -> Vec<DoctorCheck> {
+    let mut checks = Vec::new();
+    let (logs, saved): (Vec<_>, Vec<_>) =
+        found.kept.iter().partition(|file| file.path.to_string_lossy().contains(".wal-damaged"));
+    if let Some(first) = logs.first() {
+        let message = format!(
+            "a write-ahead log was damaged, and what was written after the damage is lost; it is kept as {}",
+            first.path.display()
+        );
+        checks.push(hinted(
+            say("kept", DoctorLevel::Warn, message),
+            "see which runs were going on then; remove the file when nobody needs it",
+        ));
+    }
+    if let Some(first) = saved.first() {
+        let bytes: u64 = saved.iter().map(|file| file.bytes).sum();
+        let message = format!(
+            "{} with older schemas, {} MiB, such as {}",
+            stores(saved.len()),
+            bytes >> 20,
+            first.path.display()
+        );
+        checks.push(say("kept", DoctorLevel::Ok, message));
+    }
+    let now_ms = RealClock.now_ms();
+    let old: Vec<_> =
+        found.unfinished.iter().filter(|file| now_ms.saturating_sub(file.modified_ms) > UNFINISHED_MS).collect();
+    if let Some(first) = old.first() {
+        let message =
+            format!("{} that nobody has finished, such as {}", count(old.len(), "file"), first.path.display());
+        checks.push(hinted(say("leftovers", DoctorLevel::Warn, message), "nothing names them; remove them"));
+    }
+    checks
+}
+
+fn stores(number: usize) -> String {
+    count(number, "store")
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// Whether what the newest runs name is there. What is in it, `verify` compares.
+async fn blobs_check(engine: &Engine) -> DoctorCheck {
+    let filter = RunFilter { limit: LIST_MAX, prefix: None, ended: None };
+    let rows = match engine.store.runs.runs(filter).await {
+        Ok(rows) => rows,
+        Err(error) => return say("blobs", DoctorLevel::Fail, error.to_string()),
+    };
+    let (mut looked_at, mut records) = (0, 0);
+    for row in &rows {
+        if records > BLOB_RECORDS_MAX {
+            break;
+        }
+        if let Err(Damage { seq, detail, .. }) = walk_run(&engine.store, &row.run, Look::IsThere).await {
+            let message = format!("run {}, record {seq}: {detail}", row.run);
+            return hinted(say("blobs", DoctorLevel::Fail, message), "`whaleflow verify` lists all that is damaged");
+        }
+        looked_at += 1;
+        records += row.seq.0;
+    }
+    say("blobs", DoctorLevel::Ok, format!("all that {} of {} name are there", count(looked_at, "run"), rows.len()))
+}
+
+/// Runs that go on and whose log has grown long.
+async fn logs_check(engine: &Engine) -> DoctorCheck {
+    let filter = RunFilter { limit: LIST_MAX, prefix: None, ended: Some(false) };
+    let rows = engine.store.runs.runs(filter).await.unwrap_or_default();
+    let longest = rows.iter().max_by_key(|row| row.seq).filter(|row| row.seq.0 >= LOG_RECORDS_WARN);
+    match longest {
+        None => say("logs", DoctorLevel::Ok, "none that goes on is long".to_owned()),
+        Some(row) => {
+            let stop = (row.seq.0 / LOG_RECORDS_MAX + 1) * LOG_RECORDS_MAX;
+            let message = format!("that of run {} has {} records; at {stop} it stops", row.run, row.seq);
+            hinted(say("logs", DoctorLevel::Warn, message), "see what the run does so often; it may go in circles")
+        }
+    }
 }
 
 /// Runs that have not ended and that nobody drives.
@@ -126,22 +246,29 @@ async fn orphans_check(engine: &Engine) -> DoctorCheck {
 
 /// Trees whose run has ended, or is not known.
 async fn trees_check(engine: &Engine) -> DoctorCheck {
-    let found = match list_trees(&engine.project.trees_dir()) {
-        Ok(found) => found,
+    let root = match engine.trees_dir() {
+        Ok(root) => std::fs::canonicalize(&root).unwrap_or(root),
         Err(error) => return say("trees", DoctorLevel::Fail, error.to_string()),
     };
-    let mut left = Vec::new();
-    for tree in &found {
-        let ended = match RunId::parse(&tree.run) {
-            Ok(run) => engine.store.runs.head(&run).await.is_ok_and(|row| row.head.ended),
-            Err(_) => true,
+    let found =
+        match engine.store.trees.trees(TreeFilter { pool: Some(pool_name(&root)), ..TreeFilter::default() }).await {
+            Ok(found) => found,
+            Err(error) => return say("trees", DoctorLevel::Fail, error.to_string()),
         };
-        if ended {
-            left.push(tree.dir.display().to_string());
-        }
-    }
+    let is_at = |stages: &[TreeStage], stage: TreeStage| stages.contains(&stage);
+    let of = |stages: &[TreeStage]| found.iter().filter(|it| is_at(stages, it.row.used.stage)).count();
+    let is_left = |it: &&TreeListed| {
+        it.run.as_ref().is_some_and(|run| run.ended) && is_at(&[TreeStage::Making, TreeStage::Held], it.row.used.stage)
+    };
+    let left: Vec<String> =
+        found.iter().filter(is_left).map(|it| root.join(&it.row.slot.name).display().to_string()).collect();
+    let (used, free) = (of(&[TreeStage::Making, TreeStage::Held]), of(&[TreeStage::Free]));
+    let kept = of(&[TreeStage::Kept]);
     match left.first() {
-        None => say("trees", DoctorLevel::Ok, format!("{} in use, none left over", found.len())),
+        None => {
+            let message = format!("{used} in use, {free} waiting for the next branch, {kept} kept, none left over");
+            say("trees", DoctorLevel::Ok, message)
+        }
         Some(first) => hinted(
             say(
                 "trees",
@@ -154,15 +281,18 @@ async fn trees_check(engine: &Engine) -> DoctorCheck {
 }
 
 fn space_check(project: &Project) -> DoctorCheck {
-    let dir = project.state_root().ancestors().find(|dir| dir.exists());
-    let free = dir.and_then(|dir| rustix::fs::statvfs(dir).ok()).map(|it| it.f_bavail.saturating_mul(it.f_frsize));
-    match free {
+    match free_bytes(project) {
         None => say("space", DoctorLevel::Warn, "free space is not known".to_owned()),
         Some(free) if free < FREE_BYTES_WARN => {
             say("space", DoctorLevel::Warn, format!("only {} MiB are free for state", free >> 20))
         }
         Some(free) => say("space", DoctorLevel::Ok, format!("{} GiB are free for state", free >> 30)),
     }
+}
+
+fn free_bytes(project: &Project) -> Option<u64> {
+    let dir = project.state_root().ancestors().find(|dir| dir.exists())?;
+    rustix::fs::statvfs(dir).ok().map(|it| it.f_bavail.saturating_mul(it.f_frsize))
 }
 
 fn trust_check(project: &Project, is_trusted: bool) -> DoctorCheck {
@@ -194,7 +324,7 @@ pub async fn verify(engine: &Engine, only: Option<&RunId>) -> Result<VerifyView,
     };
     let mut records = 0;
     for run in &runs {
-        match verify_run(store, run).await {
+        match walk_run(store, run, Look::IsWhole).await {
             Ok(count) => records += count,
             Err(Damage { seq, detail, intact }) => {
                 records += intact;
@@ -211,7 +341,16 @@ struct Damage {
     intact: u64,
 }
 
-async fn verify_run(store: &Store, run: &RunId) -> Result<u64, Damage> {
+/// What is looked at of a blob.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Whether there is one.
+    IsThere,
+    /// All of it.
+    IsWhole,
+}
+
+async fn walk_run(store: &Store, run: &RunId, look: Look) -> Result<u64, Damage> {
     let damaged = |error: ReadError, intact: u64| match error {
         ReadError::Corrupt { seq, detail, .. } => Damage { seq: seq.0, detail, intact: seq.0.saturating_sub(1) },
         other => Damage { seq: intact + 1, detail: other.to_string(), intact },
@@ -228,8 +367,16 @@ async fn verify_run(store: &Store, run: &RunId) -> Result<u64, Damage> {
             let at = |detail: String| Damage { seq: stored.seq.0, detail, intact: stored.seq.0 - 1 };
             let record = decode(&stored).map_err(|error| at(error.to_string()))?;
             for digest in named_blobs(&record) {
-                if seen.insert(digest) {
-                    store.blobs.get(&digest).await.map_err(|error| at(error.to_string()))?;
+                if !seen.insert(digest) {
+                    continue;
+                }
+                match look {
+                    Look::IsWhole => drop(store.blobs.get(&digest).await.map_err(|error| at(error.to_string()))?),
+                    Look::IsThere => {
+                        if !store.blobs.exists(&digest).await.map_err(|error| at(error.to_string()))? {
+                            return Err(at(format!("there is no blob {digest}")));
+                        }
+                    }
                 }
             }
             after = stored.seq;

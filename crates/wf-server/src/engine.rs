@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, Repository, Trees, TreesOptions};
+use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
-use wf_effects::{Clock, RealClock};
+use wf_effects::{Clock, RealClock, ScratchDir};
 use wf_ir::{Kind, Workflow};
 use wf_kernel::RunStatus;
 use wf_kernel::record::RunStarted;
@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::fixture;
 use crate::id::random_text;
 use crate::project::{Project, make_private_dir};
+use crate::source::child_program;
 use crate::trust::trust_of;
 
 /// How long one call of git may take.
@@ -157,7 +158,7 @@ impl Engine {
         open_git(&self.environment, &self.project).await
     }
 
-    /// What performs the effects of a run, as it was begun.
+    /// What performs the effects of a run, as it was begun, in the process that is known as `holder`.
     ///
     /// # Errors
     /// When its checkout is gone or no longer trusted, or its rules cannot be read.
@@ -165,6 +166,7 @@ impl Engine {
         &self,
         workflow: &Workflow,
         started: &RunStarted,
+        holder: &str,
         is_paced: bool,
     ) -> Result<LocalEffects, Error> {
         let rules = match &started.rules {
@@ -172,33 +174,42 @@ impl Engine {
             None => Rules::default(),
         };
         let (trees, is_trusted) = match (&started.base, &started.repo) {
-            (Some(_), Some(repo)) => self.trees(workflow, &started.run_id, Path::new(repo)).await?,
+            (Some(_), Some(repo)) => self.trees(workflow, &started.run_id, Path::new(repo), holder).await?,
             (Some(_), None) => return Err(foreign(&started.run_id)),
             (None, _) => (None, false),
         };
-        let scratch_dir = self.scratch_dir()?;
-        let build_cache = trees.is_some().then(|| self.build_cache(is_trusted)).transpose()?;
+        let checkout = started.repo.as_ref().filter(|_| trees.is_some());
+        let build_cache = checkout.map(|top| self.build_cache(Path::new(top), is_trusted)).transpose()?;
         Ok(LocalEffects::new(LocalOptions {
             catalog: Catalog { rules, seed: started.seed, is_paced },
             trees,
             env: self.environment.vars().clone(),
-            scratch_dir,
+            scratch: self.scratch_dir()?,
             is_trusted,
+            supervisor: Some(child_program(&self.environment)),
             build_cache,
         }))
     }
 
     /// What builds in the project's trees begin with.
-    fn build_cache(&self, is_trusted: bool) -> Result<BuildCache, Error> {
+    fn build_cache(&self, checkout: &Path, is_trusted: bool) -> Result<BuildCache, Error> {
         let config = Config::load(&self.environment, &self.project, is_trusted)?.trees;
         Ok(BuildCache::new(BuildCacheOptions {
             mode: config.build_cache,
-            root: self.project.build_cache_dir(),
+            // Beside the trees, because files are shared on one file system only; no tree has a name like this.
+            root: self.trees_dir()?.join(".builds"),
             seed_bytes_max: config.build_cache_bytes_max,
+            checkout: Some(checkout.to_owned()),
         }))
     }
 
-    async fn trees(&self, workflow: &Workflow, run: &str, top: &Path) -> Result<(Option<Trees>, bool), Error> {
+    async fn trees(
+        &self,
+        workflow: &Workflow,
+        run: &str,
+        top: &Path,
+        holder: &str,
+    ) -> Result<(Option<Trees>, bool), Error> {
         if !top.is_dir() {
             return Err(Error::usage(format!("the checkout {top:?} of the run is not here")));
         }
@@ -208,14 +219,47 @@ impl Engine {
             return Err(Error::Untrusted { repository: top.to_owned() });
         }
         let repository = Repository::discover(&self.git().await?, top).await?;
-        let options = TreesOptions { root: self.project.trees_dir(), run: run.to_owned() };
-        Ok((Some(Trees::open(&repository, &options)?), is_trusted))
+        Ok((Some(self.pool(&repository, run, holder)?), is_trusted))
     }
 
-    fn scratch_dir(&self) -> Result<PathBuf, Error> {
+    /// The trees of a run, from the pool of the project's repository.
+    ///
+    /// # Errors
+    /// When the configuration is malformed, and when the pool's directory cannot be made.
+    pub fn pool(&self, repository: &Repository, run: &str, holder: &str) -> Result<Trees, Error> {
+        let is_trusted = trust_of(&self.project).is_some();
+        let config = Config::load(&self.environment, &self.project, is_trusted)?.trees;
+        let usual = PoolOptions::new(self.store.trees.clone(), holder);
+        let ms = |ttl: Option<u64>, usual: i64| ttl.map_or(usual, |ttl| i64::try_from(ttl).unwrap_or(i64::MAX));
+        let pool = PoolOptions {
+            presence: Some(self.project.presence()?),
+            trees_max: config.max,
+            warm_max: config.warm.unwrap_or(usual.warm_max),
+            warm_ms: ms(config.warm_ttl_ms, usual.warm_ms),
+            keep: config.keep,
+            keep_ms: ms(config.keep_ttl_ms, usual.keep_ms),
+            ..usual
+        };
+        let root = self.trees_dir()?;
+        make_private_dir(&root)?;
+        Ok(Trees::open(repository, &TreesOptions { root, run: run.to_owned(), pool })?)
+    }
+
+    /// Where the trees of the project are.
+    ///
+    /// # Errors
+    /// When the configuration is malformed.
+    pub fn trees_dir(&self) -> Result<PathBuf, Error> {
+        let usual = self.project.trees_dir();
+        let config = Config::load(&self.environment, &self.project, trust_of(&self.project).is_some())?.trees;
+        let name = usual.file_name().unwrap_or_default();
+        Ok(config.dir.map_or(usual.clone(), |dir| dir.join(name)))
+    }
+
+    fn scratch_dir(&self) -> Result<ScratchDir, Error> {
         let dir = self.project.state_root().join("scratch");
         make_private_dir(&dir)?;
-        Ok(dir)
+        ScratchDir::open(&dir).map_err(Error::io("make a directory in", &dir))
     }
 }
 

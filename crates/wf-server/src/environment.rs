@@ -71,6 +71,17 @@ impl Environment {
         self.base("XDG_STATE_HOME", ".local/state").ok_or_else(no_home)
     }
 
+    /// Where what can be made again is kept.
+    ///
+    /// # Errors
+    /// When nothing says where it could be.
+    pub fn cache_root(&self) -> Result<PathBuf, Error> {
+        if let Some(home) = self.get("WHALEFLOW_HOME") {
+            return Ok(self.cwd.join(home).join("cache"));
+        }
+        self.base("XDG_CACHE_HOME", ".cache").ok_or_else(no_home)
+    }
+
     /// The user's file of configuration.
     ///
     /// # Errors
@@ -104,6 +115,18 @@ mod tests {
         let environment = Environment::of(vars, "/here".into(), "/bin/whaleflow".into());
         assert_eq!(environment.state_root().ok(), state.map(PathBuf::from));
         assert_eq!(environment.config_file().ok(), config.map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_can_be_made_again_has_its_place() {
+        let cache = |vars: &[(&str, &str)]| {
+            let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Environment::of(vars, "/here".into(), "/bin/whaleflow".into()).cache_root().ok()
+        };
+        assert_eq!(cache(&[("HOME", "/h")]), Some("/h/.cache/whaleflow".into()));
+        assert_eq!(cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), Some("/c/whaleflow".into()));
+        assert_eq!(cache(&[("HOME", "/h"), ("WHALEFLOW_HOME", "w")]), Some("/here/w/cache".into()));
+        assert_eq!(cache(&[]), None);
     }
 
     #[test]

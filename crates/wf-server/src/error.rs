@@ -7,6 +7,8 @@ use wf_ir::{Diagnostic, Severity, codes};
 use wf_runtime::RunError;
 use wf_store::{BlobError, CreateError, OpenError, PostError, ReadError, ResolveError, RunId};
 
+use crate::apply::ApplyError;
+
 /// What kind of thing did not work. It fixes the exit code of a command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -157,6 +159,9 @@ pub enum Error {
         /// What there is.
         hint: String,
     },
+    /// A result did not get into the checkout, or not out of it again.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
     /// The checkout is in the way of an `apply`.
     #[error("{message}")]
     Checkout {
@@ -196,7 +201,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The log of a run is as long as logs may be.
-    #[error("the log has {records} records, the most that one run may have")]
+    #[error("the log has {records} records, so the run has stopped")]
     LogFull {
         /// How many it has.
         records: u64,
@@ -239,6 +244,19 @@ pub const CODES: &[(&str, &str)] = &[
     ("WF0724", "a log is full"),
     ("WF0725", "a defect of whaleflow"),
     ("WF0726", "a budget is exhausted"),
+    ("WF0740", "files that would change are not as they were"),
+    ("WF0741", "there is nothing to apply"),
+    ("WF0742", "what was applied has changed since"),
+    ("WF0743", "there is nothing to undo"),
+    ("WF0744", "a result and a branch changed the same places"),
+    ("WF0745", "another process applies something here"),
+    ("WF0746", "the index of the checkout is locked"),
+    ("WF0747", "git is in the middle of something"),
+    ("WF0748", "nobody knows whose commit it would be"),
+    ("WF0749", "no branch is checked out"),
+    ("WF0750", "files cannot hold submodules"),
+    ("WF0752", "the checkout of a run is not here"),
+    ("WF0753", "a run began at uncommitted changes"),
 ];
 
 /// A source that cannot be read.
@@ -281,6 +299,7 @@ impl Error {
             Self::TimedOut { .. } => "WF0716",
             Self::Git(_) => "WF0717",
             Self::Branch { .. } => "WF0718",
+            Self::Apply(error) => error.code(),
             Self::Checkout { .. } => "WF0719",
             Self::Transfer { .. } => "WF0720",
             Self::Exists { .. } => "WF0721",
@@ -298,6 +317,7 @@ impl Error {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::Branch { hint, .. } => hint.as_str(),
             Self::Git(error) => return error.hint().map(str::to_owned),
+            Self::Apply(error) => error.hint(),
             Self::NoRun { .. } => {
                 "`whaleflow ps` lists the runs of this project; runs belong to the repository or directory they were started in"
             }
@@ -314,7 +334,7 @@ impl Error {
                 "commit or stash your changes first, or take the result with --as-branch or --patch"
             }
             Self::Exists { .. } => "`whaleflow show` shows it",
-            Self::LogFull { .. } => "what is done is kept; start a new run for the rest",
+            Self::LogFull { .. } => "what is done is kept; `whaleflow resume RUN` lets it have a million more",
             Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
             Self::Bug(_) => "please report it; the log is intact",
             Self::Input { .. }
@@ -343,6 +363,7 @@ impl Error {
             Self::Held { .. } | Self::Refused { .. } | Self::Checkout { .. } | Self::Exists { .. } => Class::Refused,
             Self::TimedOut { .. } | Self::LogFull { .. } => Class::Failed,
             Self::Git(error) => git_class(error),
+            Self::Apply(error) => error.class(),
             Self::Exhausted { .. } => Class::Budget,
             Self::Bug(_) => Class::Bug,
         }
@@ -382,12 +403,19 @@ fn git_class(error: &GitError) -> Class {
         GitError::Moved { .. }
         | GitError::BranchExists { .. }
         | GitError::Overlaps { .. }
+        | GitError::IndexLocked { .. }
+        | GitError::Submodules { .. }
         | GitError::Uncommittable { .. }
         | GitError::Tampered { .. }
         | GitError::TooLarge { .. } => Class::Refused,
-        GitError::TimedOut { .. } | GitError::Busy { .. } | GitError::Io { .. } | GitError::Failed { .. } => {
-            Class::Store
-        }
+        GitError::TimedOut { .. }
+        | GitError::Busy { .. }
+        | GitError::Io { .. }
+        | GitError::Lost { .. }
+        | GitError::PoolFull { .. }
+        | GitError::Fenced
+        | GitError::Leases { .. }
+        | GitError::Failed { .. } => Class::Store,
     }
 }
 

@@ -129,14 +129,14 @@ pub async fn workers(engine: &Engine) -> Result<WorkersView, Error> {
 /// When the store fails.
 pub async fn work(engine: Arc<Engine>, options: WorkOptions) -> Result<WorkerReportView, Error> {
     let owner = engine.announce()?;
-    let opener = engine.clone();
+    let (opener, name) = (engine.clone(), owner.name().to_owned());
     let worker = Worker {
         store: engine.store.clone(),
         clock: Arc::new(RealClock),
         name: owner.name().to_owned(),
         open: Arc::new(move |run| -> BoxFuture<'static, Result<RunParts, String>> {
-            let engine = opener.clone();
-            Box::pin(async move { parts_of(&engine, &run).await.map_err(|error| error.to_string()) })
+            let (engine, name) = (opener.clone(), name.clone());
+            Box::pin(async move { parts_of(&engine, &run, &name).await.map_err(|error| error.to_string()) })
         }),
     };
     let can = if options.can.is_empty() { Capabilities::All } else { Capabilities::Only(options.can) };
@@ -161,10 +161,10 @@ pub async fn work(engine: Arc<Engine>, options: WorkOptions) -> Result<WorkerRep
 }
 
 /// What a worker needs to perform tasks of a run, as the run was begun.
-async fn parts_of(engine: &Engine, run: &RunId) -> Result<RunParts, Error> {
+async fn parts_of(engine: &Engine, run: &RunId, holder: &str) -> Result<RunParts, Error> {
     let workflow = wf_runtime::workflow_of(&engine.store, run).await?;
     let started = ops::started_of(engine, run).await?;
-    let effects = engine.effects(&workflow, &started, false).await?;
+    let effects = engine.effects(&workflow, &started, holder, false).await?;
     Ok(RunParts { workflow, seed: started.seed, effects: Arc::new(effects) })
 }
 

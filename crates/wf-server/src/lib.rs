@@ -11,6 +11,7 @@
 //! Start reading at [`Environment`], then [`Project`], then [`start`].
 
 pub mod amounts;
+pub mod apply;
 pub mod changes;
 pub mod config;
 mod detach;

@@ -167,7 +167,9 @@ pub async fn would_accept(engine: &Engine, run: &RunId, command: &Command) -> Re
     let mut state = load(&engine.store, run).await?.state;
     let at = engine.now_ms();
     let claimed = in_flight(&state);
-    take(&mut state, at, InputBody::Adopted(Adopted { owner: String::new(), epoch: u64::MAX, claimed, died: false }));
+    // Whoever takes it over may find that it has brought down one process too many, and parks it.
+    let died = engine.store.leases.lease(run).await?.owner.is_some();
+    take(&mut state, at, InputBody::Adopted(Adopted { owner: String::new(), epoch: u64::MAX, claimed, died }));
     for decision in take(&mut state, at, InputBody::Command(command.clone())) {
         if let Decision::Refused { code, message } = decision {
             return Err(Error::Refused { reason: code, message });
@@ -187,7 +189,7 @@ fn take(state: &mut RunState, at: i64, body: InputBody) -> Vec<Decision> {
 pub async fn adopt(engine: &Engine, owner: &Owner, run: &RunId, terms: Terms) -> Result<Owned, Error> {
     let workflow = wf_runtime::workflow_of(&engine.store, run).await?;
     let started = started_of(engine, run).await?;
-    let effects = engine.effects(&workflow, &started, terms.is_paced).await?;
+    let effects = engine.effects(&workflow, &started, owner.name(), terms.is_paced).await?;
     Ok(engine.runtime(owner, effects, terms.slots).adopt(run).await?)
 }
 

@@ -11,7 +11,6 @@
 //!     trust.json                      that its commands may run
 //!     store/                          logs, inboxes, blobs, traces
 //!     fixtures/<name>-<digest>/       fixtures as repositories
-//!     trees/                          worktrees of runs
 //!     logs/<run>.log                  what detached processes say
 //! ```
 
@@ -39,6 +38,7 @@ pub struct Project {
     root: PathBuf,
     is_repository: bool,
     state_root: PathBuf,
+    cache_root: PathBuf,
     dir: PathBuf,
 }
 
@@ -57,9 +57,9 @@ impl Project {
         let named = if anchor.ends_with(".git") { anchor.parent().unwrap_or(&anchor) } else { &anchor };
         let name = slug(&named.file_name().unwrap_or_default().to_string_lossy());
         let hash = Digest::of(anchor.as_os_str().as_encoded_bytes()).short();
-        let state_root = environment.state_root()?;
+        let (state_root, cache_root) = (environment.state_root()?, environment.cache_root()?);
         let dir = state_root.join("projects").join(format!("{name}-{hash}"));
-        Ok(Self { name, anchor, root, is_repository, state_root, dir })
+        Ok(Self { name, anchor, root, is_repository, state_root, cache_root, dir })
     }
 
     /// Its name, for people.
@@ -100,14 +100,12 @@ impl Project {
         self.dir.join("fixtures")
     }
 
-    /// Where the trees of its runs are.
+    /// Where the trees of its runs are, unless the configuration says otherwise: they can be made again, so they are
+    /// among the caches. The name tells repositories apart, and the stores that say who has which tree.
     pub fn trees_dir(&self) -> PathBuf {
-        self.dir.join("trees")
-    }
-
-    /// Where what was built in them is kept.
-    pub(crate) fn build_cache_dir(&self) -> PathBuf {
-        self.dir.join("builds")
+        let of = format!("{}\0{}", self.anchor.display(), self.store_dir().display());
+        let name = format!("{}-{}", self.name, Digest::of(of.as_bytes()).short());
+        self.cache_root.join("trees").join(name)
     }
 
     /// Where detached processes write what they say.

@@ -176,7 +176,7 @@ pub async fn begin(
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
-    let effects = engine.effects(workflow, &started, terms.is_paced).await?;
+    let effects = engine.effects(workflow, &started, owner.name(), terms.is_paced).await?;
     let runtime = engine.runtime(owner, effects, terms.slots);
     Ok(runtime.create(NewRun { workflow: workflow.clone(), started }).await?)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use wf_effects::ScratchDir;
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
 use wf_ir::node::Budget;
@@ -74,13 +75,14 @@ async fn exported(temp: &TempDir) -> String {
         repo: None,
         rules: None,
     };
-    let scratch_dir = temp.path().to_owned();
+    let scratch = ScratchDir::open(&temp.path().join("scratch")).unwrap();
     let options = LocalOptions {
         catalog,
         trees: None,
         env: BTreeMap::new(),
-        scratch_dir,
+        scratch,
         is_trusted: false,
+        supervisor: None,
         build_cache: None,
     };
     let owner = engine.announce().unwrap();

@@ -37,6 +37,16 @@ pub(crate) fn make_dirs(dir: &Path) -> io::Result<bool> {
     Ok(made)
 }
 
+/// Whether a store in `dir` has kept blobs.
+pub(crate) fn has_blobs(dir: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(dir.join("blobs")) {
+        Ok(mut entries) => entries
+            .try_fold(false, |found, entry| Ok(found || entry?.file_name().to_str().is_none_or(|it| it != "tmp"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens blobs and traces in `dir`.
 pub(crate) fn open(dir: &Path, options: &SqliteOptions) -> Result<(FileBlobs, Arc<FileTraces>), OpenError> {
     let unavailable = |error: io::Error| OpenError::Unavailable(error.into());

@@ -1,4 +1,4 @@
-//! Stores: log and inbox, leases and tasks, memo, blobs and traces.
+//! Stores: log and inbox, leases and tasks, memo, blobs and traces, and whose trees are.
 //!
 //! This crate keeps what a run must not lose. There is one small trait per table family, and two back ends that
 //! implement all of them: SQLite with plain files beside it, and memory. A [`Store`] is one of each trait, opened
@@ -19,6 +19,7 @@ mod files;
 pub mod fleet;
 mod id;
 pub mod inbox;
+mod inspect;
 pub mod lease;
 pub mod log;
 pub mod memo;
@@ -29,6 +30,7 @@ mod sqlite;
 mod store;
 pub mod task;
 pub mod trace;
+pub mod tree;
 pub mod watch;
 
 pub use blob::{BlobError, Blobs};
@@ -38,6 +40,7 @@ pub use fleet::{
 };
 pub use id::{Epoch, RunId, RunIdError, Seq};
 pub use inbox::{Inbox, Message, PostError};
+pub use inspect::{FileFound, Inspection, inspect};
 pub use lease::{Lease, LeaseError, Leases, RenewError};
 pub use log::{
     AppendError, Appended, Batch, CreateError, Created, FirstOwner, Head, Log, NewRun, PageLimit, ResolveError,
@@ -46,10 +49,14 @@ pub use log::{
 pub use memo::{Memo, MemoError};
 pub use presence::{Presence, Present};
 pub use record::{Chain, NewRecord, RecordKind, StoredRecord, chain_hash, chain_start};
-pub use sqlite::{SQLITE_VERSION_MIN, SqliteOptions};
+pub use sqlite::{SCHEMA, SQLITE_VERSION_MIN, SqliteOptions};
 pub use store::Store;
 pub use task::{
     BoardCursor, BoardFilter, NewTask, TaskChange, TaskFilter, TaskRef, TaskRow, TaskSignal, TaskStatus, Tasks,
 };
 pub use trace::{TraceChunk, Traces};
+pub use tree::{
+    Tenant, TenantRun, TreeChange, TreeChangeError, TreeClaim, TreeClaimError, TreeFilter, TreeListed, TreeRow,
+    TreeRows, TreeSlot, TreeStage, TreeUse,
+};
 pub use watch::{Mark, Watch};

@@ -1,6 +1,7 @@
 //! The back end in memory, for tests and simulation: the same rules as SQLite, nothing on a disk.
 
 mod fleet;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,8 @@ use crate::watch::Watchers;
 use crate::{
     AppendError, Appended, Batch, BlobError, Blobs, BoxFuture, Chain, CreateError, Created, Epoch, Inbox, Lease,
     LeaseError, Leases, Log, Mark, Memo, MemoError, Message, NewRun, PageLimit, PostError, ReadError, RenewError,
-    ResolveError, RunFilter, RunId, RunRow, Runs, Seq, StoredRecord, TraceChunk, Traces, Verified, Watch, WorkerRow,
+    ResolveError, RunFilter, RunId, RunRow, Runs, Seq, StoredRecord, TraceChunk, Traces, TreeRow, TreeSlot, Verified,
+    Watch, WorkerRow,
 };
 use fleet::TaskRows;
 
@@ -38,6 +40,7 @@ struct State {
     blobs: BTreeMap<Digest, Arc<[u8]>>,
     traces: BTreeMap<(RunId, String), Vec<u8>>,
     workers: BTreeMap<String, WorkerRow>,
+    trees: BTreeMap<TreeSlot, TreeRow>,
 }
 
 struct Run {

@@ -1,12 +1,16 @@
 //! The back end on SQLite: one writer, some readers, one poll for what other processes commit.
 
 mod board;
+mod check;
 mod fleet;
 mod open;
 mod ops;
 mod poll;
 mod reads;
+mod sums;
 mod tasks;
+mod trees;
+mod wal;
 mod writer;
 
 use std::path::Path;
@@ -17,7 +21,8 @@ use tokio::sync::watch;
 use wf_ir::Digest;
 
 pub(crate) use open::Place;
-pub use open::{SQLITE_VERSION_MIN, SqliteOptions};
+pub(crate) use open::{BACKUP_PREFIX, NEW_PREFIX, schema_of};
+pub use open::{SCHEMA, SQLITE_VERSION_MIN, SqliteOptions};
 
 use crate::files::FileTraces;
 use crate::fleet::{check_abandoned, check_claim, check_completion, check_heartbeat};
@@ -25,12 +30,14 @@ use crate::inbox::MESSAGE_BYTES_MAX;
 use crate::log::{at_most, check_batch, check_new_run};
 use crate::memo::MEMO_BYTES_MAX;
 use crate::store::Closing;
+use crate::tree::{check_tree_change, check_tree_claim};
 use crate::watch::Watchers;
 use crate::{
     AppendError, Appended, Batch, Beat, BoardFilter, BoxError, BoxFuture, Claim, ClaimError, Claimed, CompleteError,
     Completion, CreateError, Created, Epoch, Heartbeat, Inbox, Lease, LeaseError, Leases, Log, Mark, Memo, MemoError,
     Message, NewRun, OpenError, PageLimit, PostError, ReadError, RenewError, ResolveError, RunFilter, RunId, RunRow,
-    Runs, Seq, StoredRecord, TaskError, TaskFilter, TaskRef, TaskRow, Tasks, Verified, Watch, WorkerRow,
+    Runs, Seq, StoredRecord, TaskError, TaskFilter, TaskRef, TaskRow, Tasks, TreeChange, TreeChangeError, TreeClaim,
+    TreeClaimError, TreeFilter, TreeListed, TreeRow, TreeRows, TreeSlot, Verified, Watch, WorkerRow,
 };
 use poll::Poll;
 use reads::Readers;
@@ -55,6 +62,11 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) fn of(error: rusqlite::Error) -> Self {
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, source) = &error
+            && source.is::<sums::DamagedRow>()
+        {
+            return Self::Damaged(source.to_string());
+        }
         let damaged = match &error {
             rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
@@ -156,7 +168,7 @@ impl Runs for Sqlite {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>> {
-        Box::pin(self.readers.read(reads::check))
+        Box::pin(self.readers.read(check::check))
     }
 }
 
@@ -266,6 +278,30 @@ impl Tasks for Sqlite {
 
     fn forget_worker<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<(), TaskError>> {
         Box::pin(self.writer.write(fleet::ForgetWorker { worker: worker.to_owned() }))
+    }
+}
+
+impl TreeRows for Sqlite {
+    fn claim_tree(&self, claim: TreeClaim) -> BoxFuture<'_, Result<TreeRow, TreeClaimError>> {
+        Box::pin(async move {
+            check_tree_claim(&claim).map_err(|detail| TreeClaimError::Refused { detail })?;
+            self.writer.write(trees::ClaimTree { claim }).await
+        })
+    }
+
+    fn change_tree(&self, change: TreeChange) -> BoxFuture<'_, Result<TreeRow, TreeChangeError>> {
+        Box::pin(async move {
+            check_tree_change(&change).map_err(|detail| TreeChangeError::Refused { detail })?;
+            self.writer.write(trees::ChangeTree { change }).await
+        })
+    }
+
+    fn forget_tree(&self, slot: TreeSlot, epoch: Epoch) -> BoxFuture<'_, Result<(), TreeChangeError>> {
+        Box::pin(self.writer.write(trees::ForgetTree { slot, epoch }))
+    }
+
+    fn trees(&self, filter: TreeFilter) -> BoxFuture<'_, Result<Vec<TreeListed>, ReadError>> {
+        Box::pin(self.readers.read(move |conn| trees::trees(conn, &filter)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::sqlite::{Sqlite, SqliteOptions};
-use crate::{Blobs, BoxFuture, Inbox, Leases, Log, Memo, OpenError, Runs, Tasks, Traces, Watch, memory};
+use crate::{Blobs, BoxFuture, Inbox, Leases, Log, Memo, OpenError, Runs, Tasks, Traces, TreeRows, Watch, memory};
 
 /// A store. A clone is another handle on the same one.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct Store {
     pub leases: Arc<dyn Leases>,
     /// The task rows.
     pub tasks: Arc<dyn Tasks>,
+    /// The rows of trees.
+    pub trees: Arc<dyn TreeRows>,
     /// The memo rows.
     pub memo: Arc<dyn Memo>,
     /// The blobs.
@@ -50,6 +52,7 @@ impl Store {
             inbox: db.clone(),
             leases: db.clone(),
             tasks: db.clone(),
+            trees: db.clone(),
             memo: db.clone(),
             watch: db.clone(),
             blobs: Arc::new(blobs),
@@ -67,6 +70,7 @@ impl Store {
             inbox: memory.clone(),
             leases: memory.clone(),
             tasks: memory.clone(),
+            trees: memory.clone(),
             memo: memory.clone(),
             blobs: memory.clone(),
             traces: memory.clone(),

@@ -380,6 +380,7 @@ impl RunFold {
                 rescued.clone_from(&failure.rescued);
             }
             Outcome::Checkpointed(checkpoint) => detail.checkpoint = Some(Arc::new((**checkpoint).clone())),
+            Outcome::Combined(combined) => detail.checkpoint = Some(Arc::new(combined.checkpoint.clone())),
             Outcome::Released { rescued: found } => rescued.clone_from(found),
             Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Throttled { .. } | Outcome::Acquired(_) => {
             }
@@ -526,9 +527,11 @@ impl Detail {
             Outcome::TimedOut { usage } => ("timed_out".into(), None, *usage),
             Outcome::Cancelled { usage } => ("cancelled".into(), None, *usage),
             Outcome::Throttled { usage, .. } => ("throttled".into(), None, *usage),
-            Outcome::Prepared(_) | Outcome::Acquired(_) | Outcome::Checkpointed(_) | Outcome::Released { .. } => {
-                ("engine".into(), None, Usage::default())
-            }
+            Outcome::Prepared(_)
+            | Outcome::Acquired(_)
+            | Outcome::Checkpointed(_)
+            | Outcome::Combined(_)
+            | Outcome::Released { .. } => ("engine".into(), None, Usage::default()),
         };
         (attempt.outcome, attempt.message, attempt.usage) = (Some(word), message.map(Arc::from), usage);
     }

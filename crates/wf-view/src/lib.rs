@@ -10,7 +10,9 @@
 //!
 //! Start reading at [`fold`], then [`run`].
 
+mod branch;
 pub mod check;
+mod contest;
 pub mod fleet;
 pub mod fold;
 pub mod gate;
@@ -27,7 +29,9 @@ pub mod text;
 pub mod why;
 pub mod words;
 
+pub use branch::DiffstatView;
 pub use check::{CheckView, DiagnosticView};
+pub use contest::{ContestView, FruitView, MatchView, StandingView};
 pub use fleet::{TaskView, TaskWait, TaskWhyView, TasksView, WorkerReportView, WorkerView, WorkersView};
 pub use fold::{FoldError, Keep, RunFold};
 pub use gate::{GateView, GatesView};

@@ -102,6 +102,12 @@ fn outcome_text(phase: Phase, outcome: &Outcome) -> String {
             let files = counted(checkpoint.files.len() as u64, "file", "files");
             format!("{phase}: {files} changed, commit {}", short(&checkpoint.commit))
         }
+        Outcome::Combined(combined) => {
+            let taken = counted(combined.taken.len() as u64, "candidate", "candidates");
+            let left = combined.left.len();
+            let commit = short(&combined.checkpoint.commit);
+            format!("{phase}: took fruit of {taken}, left out that of {left}, commit {commit}")
+        }
         Outcome::Released { rescued: None } => "gave its tree back".to_owned(),
         Outcome::Released { rescued: Some(name) } => format!("gave its tree back; unsaved work is at {name}"),
     }
@@ -202,6 +208,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Checkpoint => "checkpoint",
         Phase::Harvest => "harvest",
         Phase::Release => "release",
+        Phase::Combine => "combination",
     }
 }
 

@@ -381,6 +381,7 @@ fn how_name(how: &How) -> &'static str {
         How::Vote { .. } => "vote",
         How::Best { .. } => "best",
         How::Model { .. } => "model",
+        How::Combine { .. } => "combine",
     }
 }
 

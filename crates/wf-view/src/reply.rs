@@ -224,12 +224,37 @@ pub struct ApplyView {
     pub branch: String,
     /// Its commit.
     pub commit: String,
-    /// `patch` (to the checkout) or `branch`.
+    /// `files` (of the checkout), `squash`, `merge`, `branch` or `patch`.
     pub how: String,
-    /// The repository, or the name of the new branch.
+    /// The checkout, the name of the new branch, or the file of the patch.
     pub target: String,
     /// Files that changed.
     pub files: Vec<String>,
+    /// The commit that was made on the branch that is checked out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<String>,
+    /// Whether this took back what had been applied.
+    pub undone: bool,
+    /// Of an apply that had been interrupted: files that were changed since, and so were left as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// An earlier apply that had been interrupted, and was brought to an end first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<RecoveredView>,
+}
+
+/// An apply that had been interrupted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RecoveredView {
+    /// The run.
+    pub run_id: String,
+    /// The branch.
+    pub branch: String,
+    /// Whether it was finished; otherwise it was taken back.
+    pub finished: bool,
+    /// Files that were changed since, and so were left as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
 }
 
 /// What `doctor --json` prints.

@@ -7,17 +7,20 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use wf_ir::limits::{LOG_RECORDS_MAX, LOG_RECORDS_WARN};
 use wf_ir::{Kind, Status, Value};
 use wf_kernel::record::Reason;
 use wf_kernel::{Ix, RunStatus, Usage, Verified};
 
 use crate::VERSION;
+use crate::branch::{DiffstatView, outputs_of, tests_of_branches, usage_of_branches};
+use crate::contest::ContestView;
 use crate::fold::RunFold;
 use crate::gate::GateView;
 use crate::plan::role_of;
 use crate::run::{
     BudgetView, ReasonView, RescuedView, RunFacts, RunSummary, TestView, UsageView, attempts_of, checkpoint_of,
-    missing_budget, reason_view, tests_of_branches,
+    missing_budget, reason_view,
 };
 use crate::schema;
 use crate::text::{rfc3339, shell_word};
@@ -62,6 +65,8 @@ pub struct ReportView {
     pub skipped: BTreeMap<String, u64>,
     /// What the branches left.
     pub branches: Vec<BranchView>,
+    /// Tournaments that have been decided.
+    pub contests: Vec<ContestView>,
     /// Gates that wait for a decision.
     pub gates: Vec<GateView>,
     /// Unsaved work that was kept.
@@ -142,8 +147,14 @@ pub struct BranchView {
     pub insertions: u64,
     /// Lines removed.
     pub deletions: u64,
-    /// The engine's own tests in it.
+    /// The engine's own tests of it.
     pub checks: Vec<TestView>,
+    /// What everything in it used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
+    /// What its children gave, by id; what a combination gave. Null where that is too large.
+    #[schemars(schema_with = "schema::any")]
+    pub outputs: Option<Arc<Value>>,
 }
 
 /// Something that a person wanted.
@@ -184,7 +195,8 @@ impl ReportView {
         let branches = branches(fold);
         let run = RunSummary::of(fold, facts);
         let gates = GateView::open(fold);
-        let next = next_steps(fold, &run, &gates, &failures, &branches);
+        let mut next = next_steps(fold, &run, &gates, &failures, &branches);
+        next.extend(log_warning(fold));
         let message = match end {
             Some(_) => verified_text(verified).to_owned(),
             None => "none: the run has not ended".to_owned(),
@@ -203,6 +215,7 @@ impl ReportView {
             failures_total,
             skipped: skipped(fold),
             branches,
+            contests: ContestView::all(fold),
             gates,
             rescued: fold.rescued().iter().map(RescuedView::from).collect(),
             commands: notes(fold),
@@ -340,7 +353,7 @@ fn winners(fold: &RunFold) -> Vec<String> {
 }
 
 fn branches(fold: &RunFold) -> Vec<BranchView> {
-    let checks = tests_of_branches(fold);
+    let (checks, used) = (tests_of_branches(fold), usage_of_branches(fold));
     let winners = winners(fold);
     let won = |path: &str| {
         // An element of an `expand` is named without its last child, which is the branch.
@@ -352,21 +365,22 @@ fn branches(fold: &RunFold) -> Vec<BranchView> {
     let mut branches = Vec::new();
     for (ix, _) in fold.tree_order() {
         let instance = fold.state().instance(ix);
-        if !matches!(fold.node(instance).kind, Kind::Branch { .. }) {
+        if !fold.node(instance).kind.ends_in_a_tree() {
             continue;
         }
         let Some(checkpoint) = checkpoint_of(fold, ix) else { continue };
-        let sum =
-            |part: fn(&wf_kernel::record::FileChange) -> Option<u64>| checkpoint.files.iter().filter_map(part).sum();
+        let DiffstatView { files, insertions, deletions } = DiffstatView::of(checkpoint);
         branches.push(BranchView {
             path: instance.path.to_string(),
             status: instance.status.as_str(),
             winner: won(&instance.path),
             commit: checkpoint.commit.clone(),
-            files: checkpoint.files.len() as u64,
-            insertions: sum(|file| file.insertions),
-            deletions: sum(|file| file.deletions),
+            files,
+            insertions,
+            deletions,
             checks: checks.get(&ix).cloned().unwrap_or_default(),
+            usage: used.get(&ix).map(|used| (*used).into()),
+            outputs: outputs_of(fold, ix).or_else(|| fold.value(instance.value.as_ref()?)),
         });
     }
     branches
@@ -384,6 +398,14 @@ fn notes(fold: &RunFold) -> Vec<NoteView> {
 }
 
 /// What a reader should do next, the most urgent first.
+/// What to say of a log that grows long.
+fn log_warning(fold: &RunFold) -> Option<NextView> {
+    let records = fold.state().records();
+    let stop = (records / LOG_RECORDS_MAX + 1) * LOG_RECORDS_MAX;
+    let what = format!("see why its log has {records} records; at {stop} the run stops");
+    (records >= LOG_RECORDS_WARN && fold.state().end().is_none()).then_some(NextView { what, command: None })
+}
+
 fn next_steps(
     fold: &RunFold,
     run: &RunSummary,

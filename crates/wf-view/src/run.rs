@@ -11,6 +11,8 @@ use wf_kernel::record::{Checkpoint, InputValue, Reason, WaitReason};
 use wf_kernel::{Amount, Ix, LeafCounts, Ledger, RunState, RunStatus, Stage, Usage, ValueRef, Verified};
 
 use crate::VERSION;
+use crate::branch::{DiffstatView, outputs_of, tests_of_branches, usage_of_branches};
+use crate::contest::ContestView;
 use crate::fold::{Attempt, RunFold};
 use crate::gate::GateView;
 use crate::schema;
@@ -103,6 +105,9 @@ pub struct RunDetail {
     /// Unsaved work that was kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rescued: Vec<RescuedView>,
+    /// Tournaments that have been decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contests: Vec<ContestView>,
     /// The instances that exist, each before what is inside it.
     pub instances: Vec<InstanceView>,
 }
@@ -248,7 +253,7 @@ pub struct InstanceView {
     pub started_at: Option<String>,
     /// When it ended.
     pub ended_at: Option<String>,
-    /// What it gave: a leaf's value, or what a reducer or a tournament computed.
+    /// What it gave: a leaf's value, what a reducer or a tournament computed, or what the children of a branch gave, by id.
     #[schemars(schema_with = "schema::any")]
     pub output: Option<Arc<Value>>,
     /// The blob that holds `output`, where it is too large to be here.
@@ -263,7 +268,7 @@ pub struct InstanceView {
     /// Who does it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<RoleView>,
-    /// What its attempts used.
+    /// What its attempts used; of a branch, those of everything in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageView>,
     /// Of an `expand`: how many elements it goes through.
@@ -275,7 +280,10 @@ pub struct InstanceView {
     /// The files it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<FileView>>,
-    /// Of a branch: the engine's own tests in it.
+    /// How much it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diffstat: Option<DiffstatView>,
+    /// Of a branch or a combination: the engine's own tests of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<TestView>,
 }
@@ -352,6 +360,9 @@ pub struct InstanceDetail {
     /// Tree id that it saw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tree: Option<String>,
+    /// Of a tournament that has been decided: who won against whom, and what the losers leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contest: Option<ContestView>,
     /// Full outputs and other evidence, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub artifacts: BTreeMap<String, BlobRef>,
@@ -434,10 +445,11 @@ impl RunDetail {
                 InputValue::Sensitive(_) => sensitive.push(name.clone()),
             }
         }
-        let checks = tests_of_branches(fold);
+        let (checks, used) = (tests_of_branches(fold), usage_of_branches(fold));
         let instances = fold.tree_order().into_iter().map(|(ix, _)| {
             let mut view = InstanceView::of(fold, ix);
             view.checks = checks.get(&ix).cloned().unwrap_or_default();
+            view.usage = view.usage.or_else(|| used.get(&ix).map(|used| (*used).into()));
             view
         });
         Self {
@@ -455,18 +467,20 @@ impl RunDetail {
             sandbox: started.map(|started| started.sandbox.clone()).unwrap_or_default(),
             gates: GateView::open(fold),
             rescued: fold.rescued().iter().map(RescuedView::from).collect(),
+            contests: ContestView::all(fold),
             instances: instances.collect(),
         }
     }
 }
 
 impl InstanceView {
-    /// What a list says of an instance; `checks` are left out.
+    /// What a list says of an instance; `checks`, and what a branch used, are left out.
     pub fn of(fold: &RunFold, ix: Ix) -> Self {
         let instance = fold.state().instance(ix);
         let node = fold.node(instance);
         let detail = fold.detail(ix);
         let (output, output_ref) = shown(fold, instance.value.as_ref());
+        let output = output.or_else(|| outputs_of(fold, ix));
         let checkpoint = checkpoint_of(fold, ix);
         let has_role = matches!(node.kind, Kind::Agent(_) | Kind::Ask(_));
         Self {
@@ -490,6 +504,7 @@ impl InstanceView {
             elements: instance.expansion.as_ref().map(|expansion| expansion.count),
             commit: checkpoint.map(|checkpoint| checkpoint.commit.clone()),
             files: checkpoint.map(files_of),
+            diffstat: checkpoint.map(DiffstatView::of),
             checks: Vec::new(),
         }
     }
@@ -503,6 +518,7 @@ impl InstanceDetail {
         let (node, detail) = (fold.node(instance), fold.detail(ix));
         let mut view = InstanceView::of(fold, ix);
         view.checks = tests_of_branches(fold).remove(&ix).unwrap_or_default();
+        view.usage = view.usage.or_else(|| usage_of_branches(fold).get(&ix).map(|used| (*used).into()));
         let prepared = detail.request.as_ref().map(|(_, prepared)| prepared);
         let (request, request_ref) = shown(fold, prepared.map(|prepared| &prepared.request));
         let ledger = fold.state().ledgers().find(|(at, _)| at.path == instance.path).map(|(_, ledger)| ledger);
@@ -525,6 +541,7 @@ impl InstanceDetail {
             output_schema: schema,
             memo_key: instance.memo_key.map(|key| key.to_string()),
             tree: instance.saw_tree.as_deref().map(str::to_owned),
+            contest: ContestView::of(fold, ix),
             artifacts: detail.artifacts.iter().map(|(name, digest)| (name.clone(), blob(digest))).collect(),
             evidence: detail.evidence.as_ref().and_then(|evidence| fold.value(evidence)),
             overrun: (!detail.overrun.is_zero()).then(|| detail.overrun.into()),
@@ -603,23 +620,6 @@ pub(crate) fn files_of(checkpoint: &Checkpoint) -> Vec<FileView> {
         deletions: file.deletions,
     };
     checkpoint.files.iter().map(file).collect()
-}
-
-/// The tests in each branch, by the innermost branch around them.
-pub(crate) fn tests_of_branches(fold: &RunFold) -> BTreeMap<Ix, Vec<TestView>> {
-    let mut tests: BTreeMap<Ix, Vec<TestView>> = BTreeMap::new();
-    for (at, instance) in fold.state().instances().iter().enumerate() {
-        if !matches!(fold.node(instance).kind, Kind::Test(_)) {
-            continue;
-        }
-        let is_branch = |ix: &Ix| matches!(fold.node(fold.state().instance(*ix)).kind, Kind::Branch { .. });
-        if let Some(branch) = fold.ancestors(Ix(at as u32)).find(is_branch) {
-            let value = instance.value.as_ref().and_then(|value| fold.value(value));
-            let passed = value.and_then(|value| value.get("passed").as_bool());
-            tests.entry(branch).or_default().push(TestView { path: instance.path.to_string(), passed });
-        }
-    }
-    tests
 }
 
 /// `file:line:column` of a node, if its source is known.

@@ -16,6 +16,12 @@ pub enum Wanted {
     Large,
     /// Replays of a run of 10,000 leaves, and reading the same log.
     Replay,
+    /// Runs of 10,000 leaves that eight processes of workers perform.
+    Fleet,
+    /// A process that takes over a run of 10,000 leaves whose owner is dead, with its memory.
+    Recovery,
+    /// The harness that kills runs of 200 leaves 1,000 times, once built.
+    Kills,
     /// `--version`.
     Version,
     /// A run of one leaf, in a new state directory.
@@ -63,7 +69,7 @@ pub struct Figure {
 }
 
 /// All of them.
-pub const FIGURES: [Figure; 11] = [
+pub const FIGURES: [Figure; 16] = [
     Figure {
         name: "fanout_rate",
         what: "leaves a second of fanout.star, n=1000, width=64",
@@ -132,6 +138,56 @@ pub const FIGURES: [Figure; 11] = [
         threshold: Threshold::AtLeast(100_000.0),
         slow: false,
         value: |it| &it.replay_rates,
+        limit: None,
+    },
+    Figure {
+        name: "claim_rate",
+        what: "leaves a second of fanout.star, n=10000, width=1024, claimed in batches by 8 worker processes",
+        unit: "leaves/s",
+        wanted: &[Wanted::Fleet],
+        threshold: Threshold::AtLeast(2_000.0),
+        slow: false,
+        value: |it| &it.fleet_rates,
+        limit: None,
+    },
+    Figure {
+        name: "claim_wait",
+        what: "how long 99 of 100 claims of those workers took at most, in the slowest of them",
+        unit: "ms",
+        wanted: &[Wanted::Fleet],
+        threshold: Threshold::AtMost(500.0),
+        slow: false,
+        value: |it| &it.claim_p99_ms,
+        limit: None,
+    },
+    Figure {
+        name: "recovery_time",
+        what: "`resume` of a run of 10,000 leaves whose owner was killed, until it waits again, the whole process",
+        unit: "s",
+        wanted: &[Wanted::Recovery],
+        threshold: Threshold::AtMost(3.0),
+        slow: false,
+        value: |it| &it.recovery_s,
+        limit: None,
+    },
+    Figure {
+        name: "recovery_memory",
+        what: "most memory that this process holds at once",
+        unit: "MiB",
+        wanted: &[Wanted::Recovery],
+        threshold: Threshold::AtMost(256.0),
+        slow: false,
+        value: |it| &it.recovery_peak_mib,
+        limit: None,
+    },
+    Figure {
+        name: "kills_time",
+        what: "1,000 kills of runs of 200 leaves, each taken up again, once built",
+        unit: "s",
+        wanted: &[Wanted::Kills],
+        threshold: Threshold::AtMost(600.0),
+        slow: true,
+        value: |it| &it.kills_s,
         limit: None,
     },
     Figure {

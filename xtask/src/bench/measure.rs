@@ -17,6 +17,10 @@ const REPETITIONS_SHORT: usize = 21;
 const SMALL: u64 = 1_000;
 const LARGE: u64 = 10_000;
 const WIDTH: u64 = 64;
+/// So wide that eight workers with 64 slots each always find something.
+const FLEET_WIDTH: u64 = 1_024;
+/// How many processes of workers.
+const WORKERS: usize = 8;
 
 /// Everything measured, one value for each repetition.
 #[derive(Debug, Default)]
@@ -29,6 +33,11 @@ pub(crate) struct Measured {
     pub(crate) large_peak_mib: Vec<f64>,
     pub(crate) replay_rates: Vec<f64>,
     pub(crate) parse_rates: Vec<f64>,
+    pub(crate) fleet_rates: Vec<f64>,
+    pub(crate) claim_p99_ms: Vec<f64>,
+    pub(crate) recovery_s: Vec<f64>,
+    pub(crate) recovery_peak_mib: Vec<f64>,
+    pub(crate) kills_s: Vec<f64>,
     pub(crate) version_ms: Vec<f64>,
     pub(crate) one_leaf_ms: Vec<f64>,
     pub(crate) cargo_test_s: Vec<f64>,
@@ -56,6 +65,15 @@ pub(crate) fn all(program: &Program, wanted: &BTreeSet<Wanted>) -> anyhow::Resul
     fan_out(program, wanted, &mut measured)?;
     if wanted.contains(&Wanted::Replay) {
         replay(program, &mut measured)?;
+    }
+    if wanted.contains(&Wanted::Fleet) {
+        fleet(program, &mut measured)?;
+    }
+    if wanted.contains(&Wanted::Recovery) {
+        recovery(program, &mut measured)?;
+    }
+    if wanted.contains(&Wanted::Kills) {
+        measured.kills_s.push(program.long_kills()?.as_secs_f64());
     }
     if wanted.contains(&Wanted::Version) {
         measured.version_ms = repeated(REPETITIONS_SHORT, "--version", || program.version().map(millis))?;
@@ -129,6 +147,38 @@ fn replay(program: &Program, measured: &mut Measured) -> anyhow::Result<()> {
         if repetition > 0 {
             measured.parse_rates.push(parsed as f64 / parsing.as_secs_f64());
             measured.replay_rates.push(run.records as f64 / replaying.as_secs_f64());
+        }
+    }
+    Ok(())
+}
+
+fn fleet(program: &Program, measured: &mut Measured) -> anyhow::Result<()> {
+    for repetition in 0..=REPETITIONS {
+        eprintln!("workers: {repetition} of {REPETITIONS}");
+        let home = program.dir()?;
+        // The store must be there before several processes open it at once, or they measure how it is made.
+        program.fanout(&home, 1, 1)?;
+        let (run, workers) = program.fanout_by_workers(&home, LARGE, FLEET_WIDTH, WORKERS)?;
+        let reported: u64 = workers.iter().map(|worker| worker.reported).sum();
+        ensure!(reported == LARGE, "the workers report {reported} of {LARGE} leaves");
+        if repetition > 0 {
+            measured.fleet_rates.push(LARGE as f64 / seconds(&run));
+            let slowest = workers.iter().map(|worker| worker.claim_us_p99).max().unwrap_or(0);
+            measured.claim_p99_ms.push(slowest as f64 / 1e3);
+        }
+    }
+    Ok(())
+}
+
+fn recovery(program: &Program, measured: &mut Measured) -> anyhow::Result<()> {
+    let home = program.dir()?;
+    program.orphan(&home, LARGE)?;
+    for repetition in 0..=REPETITIONS {
+        eprintln!("recovery: {repetition} of {REPETITIONS}");
+        let (took, peak_kib) = program.resume_with_memory(&home)?;
+        if repetition > 0 {
+            measured.recovery_s.push(took.as_secs_f64());
+            measured.recovery_peak_mib.push(peak_kib as f64 / 1024.0);
         }
     }
     Ok(())

@@ -17,6 +17,14 @@ use crate::workspace::{cargo, command, output};
 /// Where the workflow is that the figures are about.
 const FANOUT: &str = "workflows/fanout.star";
 
+/// A fan-out after which a person decides.
+const ORPHAN: &str = r#"
+workflow("orphan", children = [
+    expand("fan", over = "COUNT", width = 64, max_children = COUNT, children = [ask("leaf", prompt = "{{ fan.index }}")]),
+    approve("go", prompt = "go on?"),
+])
+"#;
+
 /// The built program.
 pub(crate) struct Program {
     root: PathBuf,
@@ -42,6 +50,20 @@ pub(crate) struct RunShown {
 pub(crate) struct LeavesShown {
     pub(crate) done: u64,
     pub(crate) failed: u64,
+}
+
+/// What `worker --json` says, as far as it is needed.
+#[derive(Debug, Deserialize)]
+pub(crate) struct WorkerShown {
+    pub(crate) reported: u64,
+    pub(crate) claim_us_p99: u64,
+}
+
+/// What a run that rests says, as far as it is needed.
+#[derive(Debug, Deserialize)]
+struct RestShown {
+    status: String,
+    records: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,6 +124,69 @@ impl Program {
         Ok((run, kib))
     }
 
+    /// Runs the fan-out with workers of other processes only.
+    pub(crate) fn fanout_by_workers(
+        &self,
+        home: &Dir,
+        n: u64,
+        width: u64,
+        workers: usize,
+    ) -> anyhow::Result<(RunShown, Vec<WorkerShown>)> {
+        let start = |_| {
+            let mut command = self.command(home, &self.binary)?;
+            command.args(["worker", "--json", "--slots", "64", "--idle", "2s"]);
+            Ok(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
+        };
+        let workers = (0..workers).map(start).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut command = self.command(home, &self.binary)?;
+        let run = understood(&output(command.args(fanout_args(n, width)).args(["--slots", "0"]))?, n)?;
+        let mut shown = Vec::with_capacity(workers.len());
+        for worker in workers {
+            let ended = worker.wait_with_output()?;
+            ensure!(ended.status.success(), "a worker failed");
+            shown.push(serde_json::from_slice(&ended.stdout).context("`worker --json` says something else")?);
+        }
+        Ok((run, shown))
+    }
+
+    /// Makes a run of `n` leaves that then waits for somebody, and kills its owner.
+    pub(crate) fn orphan(&self, home: &Dir, n: u64) -> anyhow::Result<()> {
+        let source = home.0.join("orphan.star");
+        fs::write(&source, ORPHAN.replace("COUNT", &n.to_string()))?;
+        let mut owner = self.command(home, &self.binary)?;
+        owner.args(["run", source.to_str().context("the path is not text")?, "--json", "--detach"]);
+        output(&mut owner)?;
+        let mut ps = self.command(home, &self.binary)?;
+        ps.args(["ps", "--json"]);
+        let list = loop {
+            let list: serde_json::Value = serde_json::from_str(&output(&mut ps)?)?;
+            if list["runs"][0]["status"] == "waiting" {
+                break list;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        };
+        let run = list["runs"][0]["run_id"].as_str().context("the run has no id")?;
+        let mut find = command(&self.root, "pgrep");
+        let pids = output(find.args(["-f", &format!("drive-child {run}")]))?;
+        let pid = pids.lines().next().context("nothing drives the run")?;
+        output(command(&self.root, "kill").args(["-9", pid]))?;
+        Ok(())
+    }
+
+    /// How long it takes until that run waits again, and the most memory that this took, in KiB.
+    pub(crate) fn resume_with_memory(&self, home: &Dir) -> anyhow::Result<(Duration, u64)> {
+        let peak = home.0.join("peak");
+        let own = std::env::current_exe().context("this program does not know where it is")?;
+        let mut command = self.command(home, &own)?;
+        command.arg(PEAK_MEMORY).arg(&peak).arg(&self.binary).args(["resume", "@last", "--json"]);
+        // A run that waits ends with an exit code of its own.
+        let (took, ended) = timed(|| command.stdout(Stdio::piped()).spawn().and_then(|child| child.wait_with_output()));
+        let shown: RestShown = serde_json::from_slice(&ended?.stdout).context("`resume --json` says something else")?;
+        ensure!(shown.status == "waiting" && shown.records > 50_000, "{} with {} records", shown.status, shown.records);
+        let kib = fs::read_to_string(&peak)?.trim().parse().context("the peak is no number")?;
+        Ok((took, kib))
+    }
+
     /// How long it takes to replay a run.
     pub(crate) fn replay(&self, home: &Dir, run: &RunShown) -> anyhow::Result<Duration> {
         let mut command = self.command(home, &self.binary)?;
@@ -109,6 +194,17 @@ impl Program {
         let shown: ReplayShown = serde_json::from_str(&text?).context("`replay --json` says something else")?;
         ensure!(shown.equal && shown.effects_performed == 0, "the replay differs");
         ensure!(shown.records == run.records, "{} of {} records were replayed", shown.records, run.records);
+        Ok(took)
+    }
+
+    /// How long the long form of the harness takes that kills runs at random moments.
+    pub(crate) fn long_kills(&self) -> anyhow::Result<Duration> {
+        let args = ["test", "--locked", "--quiet", "--package", "wf-cli", "--test", "faults"];
+        output(cargo(&self.root).args(args).arg("--no-run"))?;
+        let name = "kills::killed_at_random_moments";
+        let (took, said) =
+            timed(|| output(cargo(&self.root).args(args).args(["--", "--exact", name]).env("WHALEFLOW_LONG", "1")));
+        ensure!(said?.contains("1 passed"), "{name} did not run");
         Ok(took)
     }
 

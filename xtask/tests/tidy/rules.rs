@@ -555,3 +555,31 @@ fn what_is_long_is_shown_and_not_failed() {
     "#]]
     .assert_eq(&shown.concat());
 }
+
+#[test]
+fn a_planted_defect_that_does_not_fit_any_more() {
+    let patch = "Breaks: something\nCaught by: test -p wf-shell\nSaid: no\n\n\
+                 diff --git a/crates/wf-shell/src/lib.rs b/crates/wf-shell/src/lib.rs\n\
+                 --- a/crates/wf-shell/src/lib.rs\n+++ b/crates/wf-shell/src/lib.rs\n\
+                 @@ -1,3 +1,3 @@\n async fn walk() {\n-    one();\n+    two();\n }\n";
+    check_with(
+        "xtask/mutants/one.patch",
+        patch,
+        expect![[r#"
+            docs/mutants.md: it does not say what the patches say; `cargo xtask mutants --table` does
+            xtask/mutants/one.patch: it does not fit crates/wf-shell/src/lib.rs any more: async fn walk() {
+        "#]],
+    );
+}
+
+#[test]
+fn a_planted_defect_that_nobody_catches() {
+    check_with(
+        "xtask/mutants/one.patch",
+        "Breaks: something\nSaid: no\n",
+        expect![[r#"
+            xtask/mutants/one.patch: it changes nothing
+            xtask/mutants/one.patch: it has no line "Caught by:"
+        "#]],
+    );
+}

@@ -59,14 +59,35 @@ pub(crate) fn command_text(reply: &CommandView, style: Style) -> String {
 
 /// What `apply` prints.
 pub(crate) fn apply_text(apply: &ApplyView, style: Style) -> String {
+    let mut text = String::new();
+    if let Some(earlier) = &apply.recovered {
+        let what = if earlier.finished { "finished" } else { "took back" };
+        let branch = clean(&earlier.branch);
+        _ = writeln!(text, "{what} an apply of {branch} of run {} that was interrupted", clean(&earlier.run_id));
+        for file in &earlier.left {
+            _ = writeln!(text, "  {} was changed since, and was left as it is", clean(file));
+        }
+    }
     let files = counted(apply.files.len() as u64, "file", "files");
-    let how = match apply.how.as_str() {
-        "branch" => "made the branch",
-        _ => "changed the checkout",
+    let target = style.paint(Tone::Bold, &clean(&apply.target));
+    let how = match (apply.how.as_str(), apply.undone) {
+        ("branch", false) => format!("made the branch {target}"),
+        ("branch", true) => format!("removed the branch {target}"),
+        ("patch", _) => format!("wrote a patch to {target}"),
+        ("squash" | "merge", false) => {
+            let made = apply.made.as_deref().and_then(|made| made.get(..12)).unwrap_or_default();
+            format!("made the commit {made} at {target}")
+        }
+        ("squash" | "merge", true) => format!("took a commit back at {target}"),
+        (_, false) => format!("changed the checkout {target}"),
+        (_, true) => format!("changed the checkout {target} back"),
     };
-    let mut text = format!("{how} {} ({files})\n", style.paint(Tone::Bold, &clean(&apply.target)));
+    _ = writeln!(text, "{how} ({files})");
     for file in &apply.files {
         _ = writeln!(text, "  {}", clean(file));
+    }
+    for file in &apply.left {
+        _ = writeln!(text, "  {} was changed since, and was left as it is", clean(file));
     }
     text
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use wf_ir::Value;
-use wf_view::run::{AttemptView, FileView, UsageView};
+use wf_view::run::{AttemptView, FileView, TestView, UsageView};
 use wf_view::text::{amount, money};
-use wf_view::{InstanceDetail, LogLine, RunFacts, RunFold};
+use wf_view::{ContestView, InstanceDetail, LogLine, RunFacts, RunFold};
 
 use super::style::{Line, Style, Tone};
 use super::summary::{json_block, summary, text_block};
@@ -28,6 +28,44 @@ pub(crate) fn run_text(fold: &RunFold, facts: &RunFacts, style: Style) -> String
     if hidden > 0 {
         let more = format!("  and {hidden} more (--json shows all of them)");
         _ = writeln!(text, "{}", style.paint(Tone::Dim, &more));
+    }
+    for contest in ContestView::all(fold) {
+        text.push('\n');
+        text.push_str(&contest_text(&contest, style));
+    }
+    text
+}
+
+/// Who won a tournament against whom, and what the losers leave.
+fn contest_text(contest: &ContestView, style: Style) -> String {
+    let mut text = String::new();
+    let title = Line::of(Tone::Dim, &contest.path).text(" won by ").add(Tone::Good, &contest.winner);
+    _ = writeln!(text, "{}", title.finish(style));
+    for (place, standing) in contest.ranking.iter().enumerate() {
+        let score = standing.score.as_ref().map(Value::to_json).unwrap_or_default();
+        let tone = if standing.eligible { Tone::Plain } else { Tone::Dim };
+        let line = Line::of(Tone::Dim, &format!("  {} ", place + 1)).add(tone, &standing.path);
+        let line =
+            line.dotted([(Tone::Plain, score.as_str()), (Tone::Bad, standing.why.as_deref().unwrap_or_default())]);
+        _ = writeln!(text, "{}", line.finish(style));
+    }
+    for game in &contest.bracket {
+        let line = Line::of(Tone::Plain, &format!("  {} : {}", game.first, game.second));
+        let votes = game.votes.join(", then ");
+        let line = line.dotted([(Tone::Dim, votes.as_str()), (Tone::Good, game.winner.as_str())]);
+        _ = writeln!(text, "{}", line.finish(style));
+    }
+    for fruit in &contest.fruit {
+        let kept = [
+            (fruit.results, "results".to_owned()),
+            (!fruit.tests.is_empty(), format!("tests {}", fruit.tests.join(" "))),
+            (!fruit.patch.is_empty(), format!("patch {}", fruit.patch.join(" "))),
+            (!fruit.taken_by.is_empty(), format!("taken by {}", fruit.taken_by.join(" "))),
+        ];
+        let kept: Vec<String> = kept.into_iter().filter(|(is_there, _)| *is_there).map(|(_, what)| what).collect();
+        let line = Line::of(Tone::Dim, "  leaves ").text(&fruit.path);
+        let line = line.dotted(kept.iter().map(|what| (Tone::Dim, what.as_str())));
+        _ = writeln!(text, "{}", line.finish(style));
     }
     text
 }
@@ -65,6 +103,11 @@ pub(crate) fn instance_text(detail: &InstanceDetail, style: Style) -> String {
     }
     history(&mut text, &detail.history, style);
     files(&mut text, view.files.as_deref().unwrap_or_default(), style);
+    checks(&mut text, &view.checks, style);
+    if let Some(contest) = &detail.contest {
+        heading(&mut text, "tournament", style);
+        text.push_str(&contest_text(contest, style));
+    }
     request(&mut text, detail, style);
     part(&mut text, "output", view.output.as_deref(), style);
     part(&mut text, "evidence", detail.evidence.as_deref(), style);
@@ -111,6 +154,22 @@ fn files(text: &mut String, files: &[FileView], style: Style) {
     }
     heading(text, "files", style);
     text.push_str(&super::diff::stat(files, style));
+}
+
+fn checks(text: &mut String, checks: &[TestView], style: Style) {
+    if checks.is_empty() {
+        return;
+    }
+    heading(text, "checks", style);
+    for check in checks {
+        let (tone, word) = match check.passed {
+            Some(true) => (Tone::Good, "passed"),
+            Some(false) => (Tone::Bad, "did not pass"),
+            None => (Tone::Dim, "did not run"),
+        };
+        let line = Line::of(Tone::Plain, &format!("  {}", check.path)).dotted([(tone, word)]);
+        _ = writeln!(text, "{}", line.finish(style));
+    }
 }
 
 /// What it was asked: messages one by one, the rest as it is.

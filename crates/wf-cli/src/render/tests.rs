@@ -12,7 +12,7 @@ use wf_ir::node::Budget;
 use wf_ir::{Diagnostic, Severity};
 use wf_view::{GatesView, InstanceDetail, PlanView, RunList, RunListItem};
 
-use self::support::{CONTEST, FAN_OUT, GATED, Script, usual, workflow_of};
+use self::support::{COMBINED, CONTEST, FAN_OUT, GATED, Script, usual, workflow_of};
 use super::live::LiveTree;
 use super::style::{Line, Style, Tone};
 use super::{diagnostics, diff, list, plan, progress, replies, show, summary};
@@ -204,6 +204,11 @@ fn a_run_in_full() {
             ✓ check test · 4.0s
         ✓ pick tournament
         ✓ sum_up ask · 4.0s · 1.3k tokens $0.0123
+
+        pick won by fixes/good
+          1 fixes/good · -3
+          2 fixes/bad · does not satisfy value.results.check.passed
+          leaves fixes/bad · results
     "#]]
     .assert_eq(&show::run_text(&script.fold(), &script.facts(), WIDE));
 }
@@ -258,6 +263,86 @@ fn an_instance_in_full() {
           done
     "#]]
     .assert_eq(&show::instance_text(&detail, WIDE));
+}
+
+#[test]
+fn contests_and_combinations_in_full() {
+    let script = Script::begin(COMBINED, Budget::default()).finish(usual);
+    let fold = script.fold();
+    let shown = show::run_text(&fold, &script.facts(), WIDE);
+    expect![[r#"
+        pick won by ways/good
+          1 ways/good
+          2 ways/wide
+          3 ways/bad · does not satisfy value.results.check.passed
+          ways/good : ways/wide · ways/good, then tie · ways/good
+          leaves ways/wide · results · patch src/1d.rs · taken by both
+          leaves ways/bad · results · patch src/bd.rs
+    "#]]
+    .assert_eq(&shown[shown.find("pick won").unwrap()..]);
+    let instance = |path: &str| show::instance_text(&InstanceDetail::of(&fold, path).unwrap(), WIDE);
+    expect![[r#"
+        ways/bad branch · succeeded
+        began       2026-01-02T03:04:05.000Z
+        ended       2026-01-02T03:04:26.000Z
+        used        1.2k tokens in, 123 out, $0.0123
+        commit      bdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbd
+        files
+          src/bd.rs  modified      4 +++-
+          1 file, 3 added, 1 removed
+        checks
+          ways/bad/check · did not pass
+        output
+          {
+            "check": {
+              "exit_code": 101,
+              "passed": false,
+              "stderr": "assertion failed",
+              "stdout": ""
+            },
+            "fix": "done"
+          }
+
+        both reduce · succeeded
+        began       2026-01-02T03:04:33.000Z
+        ended       2026-01-02T03:04:34.000Z
+        commit      cccccccccccccccccccccccccccccccccccccccc
+        files
+          src/cc.rs  modified      4 +++-
+          1 file, 3 added, 1 removed
+        checks
+          check · passed
+        output
+          {
+            "base": "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0",
+            "commit": "cccccccccccccccccccccccccccccccccccccccc",
+            "deletions": 1,
+            "files": [
+              "src/cc.rs"
+            ],
+            "insertions": 3,
+            "left": [
+              {
+                "files": [
+                  "src/bd.rs"
+                ],
+                "path": "ways/bad",
+                "why": "it is in the way"
+              }
+            ],
+            "taken": [
+              {
+                "files": [
+                  "src/1d.rs"
+                ],
+                "path": "ways/wide"
+              }
+            ],
+            "tree": "cccccccccccccccccccccccccccccccccccccccc",
+            "winner": "ways/good"
+          }
+    "#]]
+    .assert_eq(&format!("{}\n{}", instance("ways/bad"), instance("both")));
 }
 
 #[test]
@@ -582,7 +667,25 @@ fn replies_in_words() {
         how: "branch".to_owned(),
         target: "whaleflow/r1".to_owned(),
         files: vec!["src/a.rs".to_owned()],
+        made: None,
+        undone: false,
+        left: Vec::new(),
+        recovered: None,
     };
+    let recovered = wf_view::reply::RecoveredView {
+        run_id: "r0".to_owned(),
+        branch: "fixes/other".to_owned(),
+        finished: false,
+        left: vec!["src/b.rs".to_owned()],
+    };
+    let squashed = wf_view::ApplyView {
+        how: "squash".to_owned(),
+        target: "/repo".to_owned(),
+        made: Some("9d".repeat(20)),
+        recovered: Some(recovered),
+        ..apply.clone()
+    };
+    let undone = wf_view::ApplyView { undone: true, left: vec!["x\u{1b}[1m".to_owned()], ..squashed.clone() };
     let texts = [
         replies::replay_text(&ReplayView::of("r1", 12, &Ok(())), WIDE),
         replies::replay_text(&ReplayView::of("r1", 12, &Err(differs)), WIDE),
@@ -591,6 +694,8 @@ fn replies_in_words() {
         replies::command_text(&CommandView::accepted("trust", None, "trusted").with("repo", "/r\u{1b}[1m"), WIDE),
         replies::command_text(&CommandView::refused("approve", Some("r1"), "already_resolved", "too late"), WIDE),
         replies::apply_text(&apply, WIDE),
+        replies::apply_text(&squashed, WIDE),
+        replies::apply_text(&wf_view::ApplyView { recovered: None, ..undone }, WIDE),
         replies::doctor_text(&DoctorView::new(checks), WIDE),
         replies::error_text(&ErrorView::new("WF0101", "no such file", Some("look".to_owned()), "usage"), WIDE),
         show::log_line(&LogLine::of_trace("a[0]/b", r#"{"stream":"stderr","text":"oh\u001b[31m no"}"#), WIDE) + "\n",
@@ -608,6 +713,13 @@ fn replies_in_words() {
         refused (already_resolved): too late
         made the branch whaleflow/r1 (1 file)
           src/a.rs
+        took back an apply of fixes/other of run r0 that was interrupted
+          src/b.rs was changed since, and was left as it is
+        made the commit 9d9d9d9d9d9d at /repo (1 file)
+          src/a.rs
+        took a commit back at /repo (1 file)
+          src/a.rs
+          x was changed since, and was left as it is
         ✓ git               found
         ! trust             found
           hint: run trust

@@ -133,7 +133,7 @@ async fn default_data(engine: &Engine, run: &RunId, path: &str, approved: bool) 
 /// Gives a command to the run's owner; where there is none, takes the run over with it. With `--json`, a refusal is an
 /// answer like another.
 async fn give(session: &Session, engine: &Engine, run: &RunId, act: &Act<'_>, args: &GoOnArgs) -> Result<u8, Error> {
-    match try_give(session, engine, run, act, args).await {
+    match Box::pin(try_give(session, engine, run, act, args)).await {
         Err(error @ Error::Refused { .. }) if session.out.is_json() => {
             let Error::Refused { reason, message } = &error else { return Err(error) };
             let refused = CommandView::refused(act.verb, Some(run.as_str()), reason, message.as_str());

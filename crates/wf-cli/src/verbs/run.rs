@@ -99,7 +99,7 @@ pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, E
         for command in &commands {
             ops::command(&engine, &run, command).await?;
         }
-        if let Some(code) = follow_owner(session, &engine, &run).await? {
+        if let Some(code) = Box::pin(follow_owner(session, &engine, &run)).await? {
             return Ok(code);
         }
         return go_on(session, &engine, &run, &args.go_on, "resume").await;
@@ -141,11 +141,11 @@ pub(crate) async fn go_on(
     }
     let owner = engine.announce()?;
     loop {
-        match ops::adopt(engine, &owner, run, terms).await {
-            Ok(owned) => return Going { session, engine, owner: &owner, terms }.drive(owned).await,
+        match Box::pin(ops::adopt(engine, &owner, run, terms)).await {
+            Ok(owned) => return Box::pin(Going { session, engine, owner: &owner, terms }.drive(owned)).await,
             // Somebody else was faster; should they die, it is this process's turn again.
             Err(Error::Held { .. }) => {
-                if let Some(code) = follow_owner(session, engine, run).await? {
+                if let Some(code) = Box::pin(follow_owner(session, engine, run)).await? {
                     return Ok(code);
                 }
             }

@@ -120,3 +120,23 @@ impl Chance {
 pub(crate) fn is_one() -> bool {
     variable(ONE_CASE).is_some()
 }
+
+/// Things that cases use one after another, because they take long to make.
+pub(crate) struct Pool<T>(Mutex<Vec<T>>);
+
+impl<T> Pool<T> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// One that is there, or a new one.
+    pub(crate) fn take(&self, make: impl FnOnce() -> T) -> T {
+        let found = self.0.lock().unwrap().pop();
+        found.unwrap_or_else(make)
+    }
+
+    /// Gives one back that is as good as new.
+    pub(crate) fn give(&self, thing: T) {
+        self.0.lock().unwrap().push(thing);
+    }
+}

@@ -364,3 +364,86 @@ fn apply_in_part(bytes: &mut Vec<u8>, what: &Bytes, chance: &mut Chance) {
 fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases::Harness;
+    use crate::trace::events;
+
+    /// What is left of what a program did below `/top`, for each way to lose the power.
+    fn check(trace: &str, expected: [&str; 2]) {
+        for (loss, expected) in [Loss::All, Loss::None].into_iter().zip(expected) {
+            let temp = tempfile::tempdir().unwrap();
+            let root = temp.path().join("top");
+            let trace = trace.replace("/top", root.to_str().unwrap());
+            let events = events(&trace, temp.path());
+            Disk::after(&root, 0o022, &events).write(loss, &mut Harness("disk").chance(7));
+            assert_eq!(listed(&root), expected, "{loss:?}");
+        }
+    }
+
+    fn listed(dir: &Path) -> String {
+        let mut lines = Vec::new();
+        for path in crate::state::list(dir) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            match path.is_dir() {
+                true => lines.push(format!("{name}({})", listed(&path))),
+                false => lines.push(format!("{name}={}", std::fs::read_to_string(&path).unwrap())),
+            }
+        }
+        lines.sort();
+        lines.join(" ")
+    }
+
+    #[test]
+    fn bytes_stay_with_their_file_and_names_with_their_directory() {
+        let written = r#"1 openat(AT_FDCWD</x>, "/top/a", O_WRONLY|O_CREAT, 0644) = 3</top/a>
+1 write(3</top/a>, "one", 3) = 3
+"#;
+        check(written, ["", "a=one"]);
+        check(&format!("{written}1 fsync(3</top/a>) = 0\n"), ["", "a=one"]);
+        check(&format!("{written}1 fsync(4</top>) = 0\n"), ["a=", "a=one"]);
+        let both = format!("{written}1 fsync(3</top/a>) = 0\n1 fsync(4</top>) = 0\n");
+        check(&both, ["a=one", "a=one"]);
+        check(&format!("{both}1 write(3</top/a>, \"two\", 3) = 3\n"), ["a=one", "a=onetwo"]);
+        check(&format!("{both}1 unlink(\"/top/a\") = 0\n"), ["a=one", ""]);
+    }
+
+    #[test]
+    fn what_began_before_the_write_ended_makes_nothing_of_it_durable() {
+        let trace = r#"1 openat(AT_FDCWD</x>, "/top/a", O_WRONLY|O_CREAT, 0644) = 3</top/a>
+1 fsync(4</top>) = 0
+2 fsync(3</top/a> <unfinished ...>
+1 write(3</top/a>, "one", 3) = 3
+2 <... fsync resumed>) = 0
+"#;
+        check(trace, ["a=", "a=one"]);
+    }
+
+    #[test]
+    fn a_rename_is_there_or_not_and_takes_the_place_of_what_was_there() {
+        let trace = r#"1 mkdir("/top/tmp", 0700) = 0
+1 openat(AT_FDCWD</x>, "/top/a", O_WRONLY|O_CREAT, 0644) = 3</top/a>
+1 openat(AT_FDCWD</x>, "/top/tmp/b", O_WRONLY|O_CREAT, 0644) = 4</top/tmp/b>
+1 write(4</top/tmp/b>, "new", 3) = 3
+1 fsync(4</top/tmp/b>) = 0
+1 fsync(5</top>) = 0
+1 rename("/top/tmp/b", "/top/a") = 0
+"#;
+        check(trace, ["a= tmp()", "a=new tmp()"]);
+        check(&format!("{trace}1 fsync(5</top>) = 0\n"), ["a=new tmp()", "a=new tmp()"]);
+    }
+
+    #[test]
+    fn git_may_rely_on_names_that_come_in_order() {
+        let trace = r#"1 mkdir("/top/.git", 0700) = 0
+1 openat(AT_FDCWD</x>, "/top/.git/a.lock", O_WRONLY|O_CREAT, 0644) = 3</top/.git/a.lock>
+1 write(3</top/.git/a.lock>, "one", 3) = 3
+1 fsync(3</top/.git/a.lock>) = 0
+1 rename("/top/.git/a.lock", "/top/.git/a") = 0
+"#;
+        check(trace, [".git(a.lock=one)", ".git(a=one)"]);
+        check(&format!("{trace}1 fsync(9</elsewhere>) = 0\n"), [".git(a=one)", ".git(a=one)"]);
+    }
+}

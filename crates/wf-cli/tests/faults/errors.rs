@@ -1,12 +1,11 @@
 //! A call of the system fails, once or from some moment on: the program ends with an error of its own and never with a
 //! success that lost something; without the fault, the run then goes on to the end of an undisturbed one.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cases::{Chance, Harness, form, is_one};
+use crate::cases::{Chance, Harness, Pool, form, is_one};
 use crate::scene::Scene;
-use crate::state::{Whole, to_the_end};
+use crate::state::{Whole, to_the_end_with_retries};
 use crate::strace::{self, Call, Calls, Point};
 use crate::work::TEN;
 
@@ -49,7 +48,7 @@ impl Fault {
 
 #[test]
 fn calls_that_fail_under_strace() {
-    let scenes = Mutex::new(Vec::new());
+    let scenes = Pool::new();
     let ready = || {
         let scene = Scene::new(&TEN);
         let whole = Whole::of(&scene);
@@ -63,18 +62,18 @@ fn calls_that_fail_under_strace() {
         points.iter().filter(|point| point.name == *name).map(|point| point.count).max().map(|most| (*name, most))
     };
     let most: Vec<(&'static str, u64)> = CALLS.0.iter().filter_map(most).collect();
-    scenes.lock().unwrap().push((scene, whole));
+    scenes.give((scene, whole));
     let wanted = form(50, 2_000);
     let hits = AtomicU64::new(0);
     HARNESS.until(
         0..wanted * 8,
         || hits.load(Ordering::Relaxed) >= wanted,
         |number| {
-            let (scene, whole) = scenes.lock().unwrap().pop().unwrap_or_else(ready);
+            let (scene, whole) = scenes.take(ready);
             scene.clear();
             let fault = Fault::of(&mut HARNESS.chance(number), &most);
             hits.fetch_add(u64::from(fail_at(&scene, &whole, fault)), Ordering::Relaxed);
-            scenes.lock().unwrap().push((scene, whole));
+            scenes.give((scene, whole));
         },
     );
     let hits = hits.into_inner();
@@ -102,7 +101,7 @@ fn fail_at(scene: &Scene, whole: &Whole, fault: Fault) -> bool {
         }
         None => panic!("{}", told()),
     }
-    let summary = to_the_end(scene);
+    let summary = to_the_end_with_retries(scene);
     // A tree that could not be taken away is still there.
     whole.check_kept(scene, &summary);
     true

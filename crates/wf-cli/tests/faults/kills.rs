@@ -1,11 +1,10 @@
 //! A run of two hundred leaves that is killed again and again, at random moments, comes to the same end as one that is
 //! left alone, and no leaf runs again that had ended.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cases::{Harness, form};
+use crate::cases::{Harness, Pool, form};
 use crate::ledger;
 use crate::scene::{Scene, patiently};
 use crate::state::{Whole, runs, to_the_end};
@@ -21,19 +20,19 @@ const START_MS: u64 = 150;
 fn killed_at_random_moments() {
     let kills_wanted = form(50, 1_000);
     let kills = AtomicU64::new(0);
-    let scenes = Mutex::new(Vec::new());
+    let scenes = Pool::new();
     HARNESS.until(
         0..kills_wanted,
         || kills.load(Ordering::Relaxed) >= kills_wanted,
         |number| {
-            let (scene, whole) = scenes.lock().unwrap().pop().unwrap_or_else(|| {
+            let (scene, whole) = scenes.take(|| {
                 let scene = Scene::new(&MANY);
                 let whole = Whole::of(&scene);
                 (scene, whole)
             });
             scene.clear();
             kills.fetch_add(kill_one_run(&scene, &whole, number), Ordering::Relaxed);
-            scenes.lock().unwrap().push((scene, whole));
+            scenes.give((scene, whole));
         },
     );
     let kills = kills.into_inner();

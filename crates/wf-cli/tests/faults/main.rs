@@ -5,10 +5,12 @@
 //! `WHALEFLOW_LONG=1` (which `cargo xtask test --long` sets) each harness does all of its cases.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a case that fails says how to do it again")]
 
 mod cases;
 mod disk;
 mod errors;
+mod fleet;
 mod kills;
 mod ledger;
 mod points;

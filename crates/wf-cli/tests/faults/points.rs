@@ -1,10 +1,9 @@
 //! A run that is killed just before a call that changes the disk, at every such call, comes to the same end as one that
 //! is left alone.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cases::{Harness, form};
+use crate::cases::{Harness, Pool, form};
 use crate::scene::Scene;
 use crate::state::{Whole, runs, to_the_end};
 use crate::strace::{self, Calls};
@@ -30,7 +29,7 @@ const CHANGES: Calls = Calls(&[
 
 #[test]
 fn killed_before_each_change_under_strace() {
-    let scenes = Mutex::new(Vec::new());
+    let scenes = Pool::new();
     let ready = || {
         let scene = Scene::new(&TEN);
         let whole = Whole::of(&scene);
@@ -39,18 +38,18 @@ fn killed_before_each_change_under_strace() {
     let (scene, whole) = ready();
     let (ran, calls) = strace::run(&scene, &CHANGES.0.join(","), &[], &scene.start_json());
     whole.check(&scene, &ran.ok());
-    scenes.lock().unwrap().push((scene, whole));
+    scenes.give((scene, whole));
     let points = CHANGES.points(&calls);
     assert!(points.len() > 100, "{points:?}");
     println!("{} points", points.len());
     let numbers = points.iter().map(|point| CHANGES.number(*point)).step_by(form(20, 1));
     let (cases, kills) = (AtomicU64::new(0), AtomicU64::new(0));
     HARNESS.each(numbers, |number| {
-        let (scene, whole) = scenes.lock().unwrap().pop().unwrap_or_else(ready);
+        let (scene, whole) = scenes.take(ready);
         scene.clear();
         cases.fetch_add(1, Ordering::Relaxed);
         kills.fetch_add(u64::from(kill_at(&scene, &whole, number)), Ordering::Relaxed);
-        scenes.lock().unwrap().push((scene, whole));
+        scenes.give((scene, whole));
     });
     // Threads do not always do the same, so that a point may be missed; but not many.
     let (cases, kills) = (cases.into_inner(), kills.into_inner());

@@ -39,7 +39,7 @@ impl Ran {
 
     /// The same, of a program that ended well.
     pub(crate) fn ok(&self) -> Value {
-        assert_eq!(self.code, Some(0), "{self:?}");
+        assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
         self.json()
     }
 }

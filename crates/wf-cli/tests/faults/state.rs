@@ -73,8 +73,17 @@ pub(crate) fn runs(scene: &Scene) -> Vec<Value> {
     scene.run(&["ps", "--json"]).ok()["runs"].as_array().unwrap().clone()
 }
 
-/// Brings the newest run to its end, begins it where there is none, and gives its summary.
+/// Brings the newest run to its end, begins it where there is none, and gives its summary. Nothing in it fails.
 pub(crate) fn to_the_end(scene: &Scene) -> Value {
+    go_on(scene, false)
+}
+
+/// The same, where something may have failed and is to be tried again.
+pub(crate) fn to_the_end_with_retries(scene: &Scene) -> Value {
+    go_on(scene, true)
+}
+
+fn go_on(scene: &Scene, may_fail: bool) -> Value {
     let found = runs(scene).first().map(|run| run["run_id"].as_str().unwrap().to_owned());
     let mut last = match &found {
         Some(run) => scene.run(&["resume", run, "--json"]),
@@ -82,15 +91,12 @@ pub(crate) fn to_the_end(scene: &Scene) -> Value {
     };
     let run = found.unwrap_or_else(|| last.json()["run_id"].as_str().unwrap().to_owned());
     for _ in 0..PUSHES_MAX {
-        if crate::cases::is_one() {
-            println!("{last:?}");
-        }
         match last.code {
             Some(0) => return summary(scene, &run),
             // Somebody has to decide something.
             Some(5) => last = decide(scene, &run),
             // Something failed; or the run ended so before.
-            Some(1 | 10) => last = scene.run(&["retry", &run, "--json"]),
+            Some(1 | 10) if may_fail => last = scene.run(&["retry", &run, "--json"]),
             _ => break,
         }
     }
@@ -138,7 +144,8 @@ fn projects(scene: &Scene) -> Vec<PathBuf> {
     list(&scene.home().join("projects"))
 }
 
-fn list(dir: &Path) -> Vec<PathBuf> {
+/// What is in a directory; nothing where there is none.
+pub(crate) fn list(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten();
     entries.map(|entry| entry.unwrap().path()).collect()
 }
@@ -159,7 +166,7 @@ fn no_process_is_left(scene: &Scene) {
 }
 
 /// The processes that name a directory in their command line, or work in it.
-fn processes(root: &str) -> Vec<String> {
+pub(crate) fn processes(root: &str) -> Vec<String> {
     let names = |entry: &PathBuf| entry.file_name().unwrap().to_string_lossy().parse::<u32>().is_ok();
     let mut found = Vec::new();
     for process in list(Path::new("/proc")).iter().filter(|entry| names(entry)) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// What strace is to write down: all that changes a file or a name, and what is needed to know which file that is.
 pub(crate) const TRACED: &str = "open,openat,creat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,\
     fsync,fdatasync,sync,syncfs,sync_file_range,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,\
-    rmdir,mkdir,mkdirat,copy_file_range,sendfile,splice,lseek,chdir,fchdir,clone,clone3,fork,vfork,chmod,fchmod,fchmodat";
+    rmdir,mkdir,mkdirat,copy_file_range,sendfile,splice,lseek,dup,dup2,dup3,fcntl,chdir,fchdir,clone,clone3,fork,vfork,chmod,fchmod,fchmodat";
 
 /// Something that was done, in the order in which it was completed.
 #[derive(Clone, Debug)]
@@ -229,7 +229,9 @@ impl Reader {
                 process.places.insert(descriptor(arg(0)), call.result.parse().ok());
                 None
             }
-            "clone" | "clone3" | "fork" | "vfork" => None,
+            "dup" | "dup2" | "dup3" => process.doubled(arg(0), call),
+            "fcntl" if arg(1).starts_with("F_DUPFD") => process.doubled(arg(0), call),
+            "fcntl" | "clone" | "clone3" | "fork" | "vfork" => None,
             "write" => process.wrote(arg(0), bytes(arg(1)), call),
             "pwrite64" => named(arg(0)).map(|path| {
                 let mut bytes = bytes(arg(1));
@@ -276,6 +278,13 @@ impl Process {
             done.push(Done::Cut { path, len: 0 });
         }
         done
+    }
+
+    /// Something is open twice. Both go on from where it was, which is right for as long as one of them is used.
+    fn doubled(&mut self, from: &str, call: &Call) -> Option<Done> {
+        let place = self.places.get(&descriptor(from)).copied().unwrap_or(Some(0));
+        self.places.insert(descriptor(&call.result), place);
+        None
     }
 
     fn wrote(&mut self, to: &str, mut bytes: Vec<u8>, call: &Call) -> Option<Done> {
@@ -376,7 +385,7 @@ mod tests {
     use super::*;
 
     fn check(trace: &str, expected: &expect_test::Expect) {
-        let lines: Vec<String> = events(trace, Path::new("/work"))
+        let lines: Vec<String> = events(trace, Path::new("/here"))
             .iter()
             .map(|event| format!("{} {:?}\n", event.begun, event.done))
             .collect();
@@ -386,20 +395,39 @@ mod tests {
     #[test]
     fn places_follow_what_was_written_and_names_are_absolute() {
         check(
-            r#"1 openat(AT_FDCWD</work>, "a", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0644) = 3</work/a>
-1 write(3</work/a>, "b\n\"\0017", 5) = 5
-1 write(3</work/a>, "later", 5) = 5
+            r#"1 openat(AT_FDCWD</here>, "a", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0644) = 3</here/a>
+1 write(3</here/a>, "b\n\"\0017", 5) = 5
+1 write(3</here/a>, "later", 5) = 5
 1 rename("a", "/b") = 0
 1 rename("a", "/b") = -1 ENOENT (No such file or directory)
 1 write(2<pipe:[7]>, "done", 4) = 4
 "#,
             &expect_test::expect![[r#"
-                0 Made { path: "/work/a", mode: 420 }
-                0 Cut { path: "/work/a", len: 0 }
-                2 Wrote { path: "/work/a", at: Some(0), bytes: [98, 10, 34, 1, 55] }
-                3 Wrote { path: "/work/a", at: Some(5), bytes: [108, 97, 116, 101, 114] }
-                4 Renamed { from: "/work/a", to: "/b" }
+                0 Made { path: "/here/a", mode: 420 }
+                0 Cut { path: "/here/a", len: 0 }
+                2 Wrote { path: "/here/a", at: Some(0), bytes: [98, 10, 34, 1, 55] }
+                3 Wrote { path: "/here/a", at: Some(5), bytes: [108, 97, 116, 101, 114] }
+                4 Renamed { from: "/here/a", to: "/b" }
                 5 Said { text: "done" }
+            "#]],
+        );
+    }
+
+    #[test]
+    fn output_that_is_sent_elsewhere_begins_there() {
+        check(
+            r#"1 openat(AT_FDCWD</here>, "a", O_WRONLY|O_CREAT, 0644) = 3</here/a>
+1 dup2(3</here/a>, 1<pipe:[7]>) = 1</here/a>
+1 write(1</here/a>, "one", 3) = 3
+1 openat(AT_FDCWD</here>, "b", O_WRONLY|O_CREAT|O_APPEND, 0644) = 3</here/b>
+1 dup2(3</here/b>, 1</here/a>) = 1</here/b>
+1 write(1</here/b>, "two", 3) = 3
+"#,
+            &expect_test::expect![[r#"
+                0 Made { path: "/here/a", mode: 420 }
+                1 Wrote { path: "/here/a", at: Some(0), bytes: [111, 110, 101] }
+                2 Made { path: "/here/b", mode: 420 }
+                3 Wrote { path: "/here/b", at: None, bytes: [116, 119, 111] }
             "#]],
         );
     }
@@ -408,14 +436,14 @@ mod tests {
     fn a_call_that_others_came_between_began_before_them() {
         check(
             r#"1 clone3({flags=CLONE_VM|CLONE_THREAD} => {parent_tid=[2]}, 88 <unfinished ...>
-2 fsync(5</work/a> <unfinished ...>
+2 fsync(5</here/a> <unfinished ...>
 1 <... clone3 resumed>) = 2
-1 pwrite64(5</work/a>, "x", 1, 4096) = 1
+1 pwrite64(5</here/a>, "x", 1, 4096) = 1
 2 <... fsync resumed>) = 0
 "#,
             &expect_test::expect![[r#"
-                0 Wrote { path: "/work/a", at: Some(4096), bytes: [120] }
-                0 Synced { path: "/work/a" }
+                0 Wrote { path: "/here/a", at: Some(4096), bytes: [120] }
+                0 Synced { path: "/here/a" }
             "#]],
         );
     }
@@ -431,8 +459,8 @@ mod tests {
 1 mkdir("y", 0700) = 0
 "#,
             &expect_test::expect![[r#"
-                0 MadeDir { path: "/work/below/x", mode: 511 }
-                1 MadeDir { path: "/work/below/y", mode: 448 }
+                0 MadeDir { path: "/here/below/x", mode: 511 }
+                1 MadeDir { path: "/here/below/y", mode: 448 }
             "#]],
         );
     }

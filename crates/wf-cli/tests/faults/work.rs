@@ -51,3 +51,23 @@ pub(crate) static POWER: Work = Work {
     leaves: 11,
     told: 3,
 };
+
+/// Many asks and some commands at the same time; as many as the inputs say.
+pub(crate) static WIDE: Work = Work {
+    source: "wide.star",
+    files: &[
+        ("wide.star", include_str!("works/wide.star")),
+        ("wide.mock.toml", include_str!("works/wide.mock.toml")),
+        FIXTURE,
+    ],
+    leaves: 8,
+    told: 4,
+};
+
+/// Commands that wait when they run for the first time, and then fail.
+pub(crate) static STALE: Work = Work {
+    source: "stale.star",
+    files: &[("stale.star", include_str!("works/stale.star")), FIXTURE],
+    leaves: 4,
+    told: 4,
+};

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::place::Place;
 
-/// How long something may take that another process does.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked for what another process brings about: a minute or more.
+const LOOKS_MAX: u32 = 3_000;
 
 /// Commands that say that they began, wait for a file, and say that they ended.
 const GATED: &str = r#"
@@ -85,11 +85,13 @@ impl Fleet {
 
 /// Waits until something holds that other processes bring about.
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+    for _ in 0..LOOKS_MAX {
+        if holds() {
+            return;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
+    panic!("waited in vain until {what}");
 }
 
 fn kill(child: &mut Child) {
@@ -110,7 +112,9 @@ fn workers_perform_what_the_owner_has_no_slot_for() {
         statuses.sort();
         statuses == ["claimed", "pending", "pending", "pending"]
     });
-    let why = fleet.place.run(&["fleet", "why", "each[3]/go", "--json"]).ok();
+    let tasks = fleet.tasks();
+    let pending = tasks.iter().find(|task| task["status"] == "pending").unwrap()["path"].as_str().unwrap();
+    let why = fleet.place.run(&["fleet", "why", pending, "--json"]).ok();
     assert_eq!(why["task"]["waits_for"]["code"], "worker", "{why}");
     assert_eq!(why["task"]["needs"], json!(["command"]));
 
@@ -258,8 +262,8 @@ fn all_runs_are_resumed_and_cancelled_at_once() {
     assert_eq!(fleet.lines("done"), [""; 0]);
 }
 
-#[test]
-fn a_run_that_brings_its_process_down_is_parked() {
+/// A run that has brought five processes down, one after another.
+fn brought_down() -> Fleet {
     let fleet = Fleet::new(true);
     let mut run = fleet.begin(&["--slots", "4"]);
     until("all have begun", || fleet.lines("begun").len() == 4);
@@ -269,6 +273,12 @@ fn a_run_that_brings_its_process_down_is_parked() {
         until("all have begun again", || fleet.lines("begun").len() == 4 * (death + 1));
         kill(&mut resumed);
     }
+    fleet
+}
+
+#[test]
+fn a_run_that_brings_its_process_down_is_parked() {
+    let fleet = brought_down();
     let parked = fleet.place.run(&["resume", "--all", "--json"]).ok();
     assert_eq!(parked["commands"][0]["accepted"], true, "{parked}");
     until("it is parked", || fleet.status() == "poisoned");
@@ -280,6 +290,30 @@ fn a_run_that_brings_its_process_down_is_parked() {
     fleet.open_gate();
     let resumed = fleet.place.run(&["resume", "@last", "--json"]);
     assert_eq!((resumed.code, resumed.json()["status"].as_str()), (0, Some("succeeded")), "{resumed:?}");
+}
+
+#[test]
+fn a_run_that_is_to_be_parked_goes_on_when_somebody_says_so() {
+    let fleet = brought_down();
+    // Nobody has parked it yet: whoever resumes it does, and lets it go on by the same command.
+    let (mut resumed, mut said) = fleet.place.start(&["resume", "@last", "--json"]);
+    until("all have begun again", || fleet.lines("begun").len() == 24);
+    fleet.open_gate();
+    assert!(resumed.wait().unwrap().success());
+    let summary: Value = serde_json::from_str(&said.next().unwrap()).unwrap();
+    assert_eq!(summary["status"], "succeeded", "{summary}");
+    assert_eq!(fleet.lines("done"), ["0", "1", "2", "3"]);
+    let log = fleet.place.run(&["logs", "@last", "--raw"]).out;
+    let payloads = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["payload"].clone());
+    let said: Vec<String> = payloads
+        .filter_map(|it| match (&it["suspended"]["cause"], &it["resumed"]) {
+            (Value::String(cause), _) => Some(cause.clone()),
+            (_, Value::Object(_)) => Some("resumed".to_owned()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, ["poisoned", "resumed"]);
+    assert_eq!(fleet.place.run(&["replay", "@last", "--json"]).ok()["equal"], true);
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
+mod apply;
 mod bad_input;
+mod commands;
 mod decisions;
 mod fleet;
-mod kills;
+mod hostile_trees;
 mod place;
 mod repositories;
 mod runs;
+mod supervised;
 mod workflows;

@@ -91,6 +91,20 @@ impl Place {
         Ran::of(self.command(dir, env!("CARGO_BIN_EXE_whaleflow"), args).output().unwrap())
     }
 
+    /// Runs the program with another directory before those in which programs are found.
+    pub(crate) fn run_with(&self, programs: &Path, args: &[&str]) -> Ran {
+        let mut command = self.command(&self.dir(), env!("CARGO_BIN_EXE_whaleflow"), args);
+        let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
+        let dirs = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
+        Ran::of(command.env("PATH", std::env::join_paths(dirs).unwrap()).output().unwrap())
+    }
+
+    /// Says who the user is, where git looks for it.
+    pub(crate) fn introduce(&self) {
+        let text = "[user]\n\tname = Ann\n\temail = ann@example.org\n[init]\n\tdefaultBranch = main\n";
+        std::fs::write(self.temp.path().join(".gitconfig"), text).unwrap();
+    }
+
     /// Starts the program, to read its standard output line by line.
     pub(crate) fn start(&self, args: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
         let mut command = self.command(&self.dir(), env!("CARGO_BIN_EXE_whaleflow"), args);
@@ -120,7 +134,11 @@ impl Place {
 
     /// What git says.
     pub(crate) fn git(&self, args: &[&str]) -> String {
-        let ran = Ran::of(self.command(&self.dir(), "git", args).output().unwrap());
+        self.git_in(&self.dir(), args)
+    }
+
+    pub(crate) fn git_in(&self, dir: &Path, args: &[&str]) -> String {
+        let ran = Ran::of(self.command(dir, "git", args).output().unwrap());
         assert_eq!(ran.code, 0, "{ran:?}");
         ran.out
     }

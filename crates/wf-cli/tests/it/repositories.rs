@@ -111,7 +111,7 @@ fn what_a_branch_did_is_shown_and_applied() {
     assert_eq!(place.read("src/a.txt"), "bad\n");
     place.write("flows/fix.star", FIX);
     let applied = place.run(&["apply", "--json"]).ok();
-    assert_eq!((&applied["how"], &applied["files"]), (&json!("patch"), &json!(["src/a.txt"])));
+    assert_eq!((&applied["how"], &applied["files"]), (&json!("files"), &json!(["src/a.txt"])));
     assert_eq!(place.read("src/a.txt"), "good\n");
 }
 

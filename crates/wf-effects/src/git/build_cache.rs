@@ -3,11 +3,13 @@
 //! A *seed* is a copy of a build directory, kept outside of all trees and never built in. A tree's build directory is
 //! made from it file by file: as a copy-on-write clone where the file system has them; else as a hard link, if the
 //! build system never rewrites files of that kind in place; else as a copy. What is linked is read-only. Whoever runs as
-//! the same user can change that, so each use looks first whether the seed still is as it was written, and
-//! [`BuildCache::verify`] reads all of it. It is a guard against accidents, not against malice: where that matters,
-//! the cache is turned off, or commands are kept from it by a sandbox.
+//! the same user can change that all the same, and would change what other trees build with. So what is linked is read
+//! and compared with what was harvested each time that a tree gets it, and a seed that was changed is used no more.
+//! `docs/trees.md` says what that guards against and what it does not.
 //!
 //! Nothing here runs a program, and nothing fails a leaf: without a seed a build is slower and that is all.
+
+mod system;
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -20,6 +22,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::control::remove_any;
+pub use system::BuildSystem;
+use system::Transfer;
 
 /// How many files a seed may have; a build directory with more is left alone.
 const FILES_MAX: usize = 500_000;
@@ -31,10 +35,17 @@ const DEPTH_MAX: usize = 32;
 const LIST_BYTES_MAX: u64 = 256 << 20;
 
 /// How many bytes of files a seed has at most, unless the configuration says otherwise.
-pub const SEED_BYTES_MAX: u64 = 8 << 30;
+pub const SEED_BYTES_MAX: u64 = 4 << 30;
 
-/// What a build directory that is not yet whole is called, in a tree as beside a seed.
+/// How many of them are taken from the user's own build directory, which may have years of builds in it.
+const CHECKOUT_BYTES_MAX: u64 = 2 << 30;
+
+/// What a build directory that is not yet whole is called. It is never in a tree, where it would be somebody's work.
 const PARTIAL: &str = ".whaleflow-build-";
+
+/// A build directory replaces the seed of the same dependencies if it has so many times its files: the first build may
+/// have been one of a part, or have failed on the way.
+const GROWTH: (usize, usize) = (5, 4);
 
 /// Whether trees share what was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,105 +77,6 @@ impl std::str::FromStr for BuildCacheMode {
     }
 }
 
-/// A build system whose build directory is understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BuildSystem {
-    /// Rust's.
-    Cargo,
-}
-
-/// How a file of a build directory gets into another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transfer {
-    /// It is only ever replaced as a whole, so two directories may have the same file.
-    Share,
-    /// It is, or may be, rewritten in place.
-    Copy,
-    /// It is of no use to another tree.
-    Leave,
-}
-
-impl BuildSystem {
-    /// All of them.
-    pub const ALL: [Self; 1] = [Self::Cargo];
-
-    /// The build system of the project in `dir`.
-    pub fn detect(dir: &Path) -> Option<Self> {
-        let is_file = |name: &str| std::fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_file());
-        Self::ALL.into_iter().find(|system| is_file(system.manifest()))
-    }
-
-    fn manifest(self) -> &'static str {
-        match self {
-            Self::Cargo => "Cargo.toml",
-        }
-    }
-
-    /// The build directory in a project's. Git ignores it, so a tree that is reset keeps it.
-    pub fn build_dir(self) -> &'static str {
-        match self {
-            Self::Cargo => "target",
-        }
-    }
-
-    /// The variable that moves the build directory.
-    fn variable(self) -> &'static str {
-        match self {
-            Self::Cargo => "CARGO_TARGET_DIR",
-        }
-    }
-
-    /// The file that tells what the build directory was built from.
-    fn lock_file(self) -> &'static str {
-        match self {
-            Self::Cargo => "Cargo.lock",
-        }
-    }
-
-    /// Files, one in each directory of a profile, that are locked while something builds there.
-    fn is_build_lock(self, name: &str) -> bool {
-        match self {
-            Self::Cargo => name == ".cargo-lock",
-        }
-    }
-
-    fn transfer(self, path: &[&str]) -> Transfer {
-        match self {
-            Self::Cargo => cargo_transfer(path),
-        }
-    }
-}
-
-/// Measured on what cargo and rustc do when they build again: libraries, objects and programs are written under another
-/// name and renamed, or removed before they are linked anew. Everything else may be truncated and written again.
-fn cargo_transfer(path: &[&str]) -> Transfer {
-    let Some((name, dirs)) = path.split_last() else { return Transfer::Leave };
-    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-    let in_dir = |at: usize| dirs.len().checked_sub(at).and_then(|index| dirs.get(index)).copied();
-    match () {
-        // The compiler's own cache of one crate: large, of use only to who edits that very crate, and locked in place.
-        () if dirs.contains(&"incremental") => Transfer::Leave,
-        // Documentation, packages, scratch directories of tests.
-        () if matches!(dirs.first(), Some(&"doc" | &"package" | &"tmp")) => Transfer::Leave,
-        () if dirs.contains(&".fingerprint") => Transfer::Copy,
-        () if in_dir(2) == Some("build") && extension.is_none() && name.starts_with("build") => Transfer::Share,
-        () if dirs.contains(&"build") => Transfer::Copy,
-        () if in_dir(1) == Some("deps") => match extension {
-            Some("rlib" | "rmeta" | "so" | "dylib" | "o") => Transfer::Share,
-            None if is_program(name) => Transfer::Share,
-            _ => Transfer::Copy,
-        },
-        () if dirs.is_empty() && matches!(*name, ".rustc_info.json" | "CACHEDIR.TAG") => Transfer::Copy,
-        // What a profile's directory shows beside these are links into `deps`, which cargo makes itself.
-        () => Transfer::Leave,
-    }
-}
-
-/// Whether the name is one of a linked program: `name-<hash>`.
-fn is_program(name: &str) -> bool {
-    name.rsplit_once('-').is_some_and(|(_, hash)| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
 /// Where the cache is and how large it may be.
 #[derive(Clone, Debug)]
 pub struct BuildCacheOptions {
@@ -174,6 +86,8 @@ pub struct BuildCacheOptions {
     pub root: PathBuf,
     /// How many bytes of files a seed has at most.
     pub seed_bytes_max: u64,
+    /// The user's own checkout, whose build directory is the first seed if no tree has given one.
+    pub checkout: Option<PathBuf>,
 }
 
 /// The build directories of one repository's trees.
@@ -320,7 +234,7 @@ impl BuildCache {
         Ok(Prepared { env, start })
     }
 
-    /// Offers the build directory of a tree, in which a build has succeeded, as the seed. It blocks.
+    /// Offers the build directory of a tree, in which something was built, as the seed. It blocks.
     ///
     /// # Errors
     /// When the file system says no. The seed is as it was.
@@ -333,12 +247,16 @@ impl BuildCache {
         if !is_dir(&build_dir) {
             return Ok(Harvest::Nothing);
         }
-        if self.check(None).is_ok_and(|list| list.is_some_and(|list| list.of == of)) {
-            return Ok(Harvest::Current);
-        }
         let Some(found) = self.survey(system, &build_dir)? else { return Ok(Harvest::TooLarge) };
         if found.files.is_empty() {
             return Ok(Harvest::Nothing);
+        }
+        if origin == Origin::Checkout && found.bytes > CHECKOUT_BYTES_MAX {
+            return Ok(Harvest::TooLarge);
+        }
+        let is_as_good = |list: List| list.of == of && found.files.len() * GROWTH.1 <= list.entries.len() * GROWTH.0;
+        if self.check(None).is_ok_and(|list| list.is_some_and(is_as_good)) {
+            return Ok(Harvest::Current);
         }
         let Some(_locks) = hold_all(&found.build_locks)? else { return Ok(Harvest::Busy) };
         self.take(&build_dir, &found, of, origin)
@@ -390,10 +308,14 @@ impl BuildCache {
         let list: List = serde_json::from_slice(&bytes).map_err(|_| damaged(path.clone()))?;
         for entry in &list.entries {
             let path = seed.join("files").join(&entry.path);
-            let is_inside = Path::new(&entry.path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            let is_inside =
+                Path::new(&entry.path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
             let looks_right = |metadata: Metadata| {
                 let is_writable = entry.shared && metadata.mode() & 0o222 != 0;
-                metadata.is_file() && !is_writable && metadata.len() == entry.len && modified(&metadata) == entry.modified
+                metadata.is_file()
+                    && !is_writable
+                    && metadata.len() == entry.len
+                    && modified(&metadata) == entry.modified
             };
             if !is_inside || !std::fs::symlink_metadata(&path).is_ok_and(looks_right) {
                 return Err(damaged(path));
@@ -408,25 +330,77 @@ impl BuildCache {
         if std::fs::symlink_metadata(&to).is_ok() {
             return Ok(Start::Kept);
         }
-        let _lock = self.lock(FlockOperation::LockShared)?;
+        self.begin_with_checkout();
+        let lock = self.lock(FlockOperation::LockShared)?;
         let seed = self.seed();
-        let Some(list) = self.check(Some(&seed))? else { return Ok(Start::Cold) };
-        remove_partial(tree)?;
-        let partial = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(tree).map_err(failed("write", tree))?;
+        let planted = match self.check(Some(&seed)) {
+            Ok(Some(list)) => self.plant_files(&seed, &list, tree, &to),
+            Ok(None) => return Ok(Start::Cold),
+            Err(error) => Err(error),
+        };
+        drop(lock);
+        if matches!(planted, Err(BuildCacheError::Damaged { .. })) {
+            self.drop_seed(&seed)?;
+        }
+        planted
+    }
+
+    fn plant_files(&self, seed: &Path, list: &List, tree: &Path, to: &Path) -> Result<Start, BuildCacheError> {
+        let partial = self.partial_dir(tree)?;
         // Whatever the project ignores: this is nobody's work.
         let ignore = partial.path().join(".gitignore");
         std::fs::write(&ignore, "*\n").map_err(failed("write", &ignore))?;
         let mut copier = Copier::default();
         for entry in &list.entries {
             let (from, to) = (seed.join("files").join(&entry.path), partial.path().join(&entry.path));
-            copier.transfer(&from, &to, entry.shared)?;
+            let is_clone = copier.transfer(&from, &to, entry.shared)? == Transferred::Cloned;
+            // A clone is of the seed alone. What is linked may have been written through another link.
+            if !is_clone && entry.digest.is_some() && entry.digest != Some(digest_of(&to)?) {
+                return Err(BuildCacheError::Damaged { path: from });
+            }
         }
         std::fs::set_permissions(partial.path(), std::fs::Permissions::from_mode(0o755))
             .map_err(failed("change", partial.path()))?;
-        std::fs::rename(partial.path(), &to).map_err(failed("name", &to))?;
+        std::fs::rename(partial.path(), to).map_err(failed("name", to))?;
         // It has another name by now: there is nothing to remove.
         let _ = partial.keep();
         Ok(Start::Seeded { cloned: copier.cloned, linked: copier.linked, copied: copier.copied })
+    }
+
+    /// A place on the tree's file system, but not in the tree.
+    fn partial_dir(&self, tree: &Path) -> Result<tempfile::TempDir, BuildCacheError> {
+        let device = |dir: &Path| std::fs::metadata(dir).map(|metadata| metadata.dev()).map_err(failed("look at", dir));
+        let root = &self.options.root;
+        let beside = tree.parent().unwrap_or(tree);
+        let dir = if device(root)? == device(tree)? { root.as_path() } else { beside };
+        tempfile::Builder::new().prefix(PARTIAL).tempdir_in(dir).map_err(failed("write", dir))
+    }
+
+    /// Takes the user's own build directory as the seed if there is none. Others wait meanwhile, and then have one.
+    fn begin_with_checkout(&self) {
+        let root = &self.options.root;
+        let has_seed = || std::fs::symlink_metadata(root.join("seed")).is_ok();
+        let Some(checkout) = self.options.checkout.as_ref().filter(|_| !has_seed()) else { return };
+        let is_built = BuildSystem::detect(checkout).is_some_and(|system| is_dir(&checkout.join(system.build_dir())));
+        if !is_built || std::fs::create_dir_all(root).is_err() {
+            return;
+        }
+        let Ok(lock) = open_lock(&root.join("checkout.lock")) else { return };
+        let Ok(Some(_mine)) = hold(lock, FlockOperation::LockExclusive, root) else { return };
+        if !has_seed() {
+            // What it cannot give, the first tree builds.
+            let _ = self.harvest(checkout, Origin::Checkout);
+        }
+    }
+
+    /// Removes a seed that was changed, so that the next harvest is one again.
+    fn drop_seed(&self, seed: &Path) -> Result<(), BuildCacheError> {
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        if self.seed() == seed {
+            remove(&self.options.root.join("seed"))?;
+            remove(seed)?;
+        }
+        Ok(())
     }
 
     /// What of a build directory makes a seed; nothing when that is too much.
@@ -487,7 +461,8 @@ impl BuildCache {
             entries.push(Entry { path: path.clone(), shared: *shared, len: metadata.len(), modified, digest });
         }
         let list = seed.path().join("list.json");
-        let bytes = serde_json::to_vec(&List { of, entries }).map_err(io::Error::from).map_err(failed("write", &list))?;
+        let bytes =
+            serde_json::to_vec(&List { of, entries }).map_err(io::Error::from).map_err(failed("write", &list))?;
         std::fs::write(&list, bytes).map_err(failed("write", &list))?;
         self.swap(seed)?;
         Ok(Harvest::Taken { files: found.files.len(), bytes: found.bytes })
@@ -508,7 +483,9 @@ impl BuildCache {
         std::fs::rename(&new, &link).map_err(failed("name", &link))?;
         for entry in std::fs::read_dir(root).map_err(failed("list", root))?.flatten() {
             let other = entry.file_name();
-            if other != name && other.to_string_lossy().starts_with("seed-") {
+            let text = other.to_string_lossy();
+            // Whoever makes a build directory holds the lock: what is not whole was left behind.
+            if other != name && (text.starts_with("seed-") || text.starts_with(PARTIAL)) {
                 remove(&entry.path())?;
             }
         }
@@ -536,26 +513,32 @@ struct Copier {
     copied: usize,
 }
 
+/// How a file got there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transferred {
+    Cloned,
+    Linked,
+    Copied,
+}
+
 impl Copier {
-    fn transfer(&mut self, from: &Path, to: &Path, is_shared: bool) -> Result<(), BuildCacheError> {
+    fn transfer(&mut self, from: &Path, to: &Path, is_shared: bool) -> Result<Transferred, BuildCacheError> {
         let dir = to.parent().unwrap_or(to);
         std::fs::create_dir_all(dir).map_err(failed("make", dir))?;
         if self.cannot_clone && is_shared && !self.never_links && std::fs::hard_link(from, to).is_ok() {
             // Another file system, or too many links: a copy will do.
             self.linked += 1;
-            return Ok(());
+            return Ok(Transferred::Linked);
         }
         let mut source = open_plain(from).map_err(failed("open", from))?;
         let metadata = source.metadata().map_err(failed("look at", from))?;
         let mode = metadata.mode() & 0o777;
-        let mut target = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(mode | 0o200)
-            .open(to)
-            .map_err(failed("write", to))?;
+        let mut target =
+            File::options().write(true).create_new(true).mode(mode | 0o200).open(to).map_err(failed("write", to))?;
+        let mut how = Transferred::Copied;
         if !self.cannot_clone && rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
             self.cloned += 1;
+            how = Transferred::Cloned;
         } else if !self.cannot_clone {
             self.cannot_clone = true;
             std::fs::remove_file(to).map_err(failed("remove", to))?;
@@ -565,7 +548,8 @@ impl Copier {
             self.copied += 1;
         }
         let times = std::fs::FileTimes::new().set_modified(metadata.modified().map_err(failed("look at", from))?);
-        target.set_times(times).map_err(failed("change", to))
+        target.set_times(times).map_err(failed("change", to))?;
+        Ok(how)
     }
 }
 
@@ -644,16 +628,6 @@ fn hold(file: File, operation: FlockOperation, path: &Path) -> Result<Option<Fil
     }
 }
 
-/// Removes what a process that was killed has left in a tree.
-fn remove_partial(tree: &Path) -> Result<(), BuildCacheError> {
-    for entry in std::fs::read_dir(tree).map_err(failed("list", tree))?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-            remove(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 fn remove(path: &Path) -> Result<(), BuildCacheError> {
     remove_any(path).map_err(|error| failed("remove", path)(io::Error::other(error)))
 }
@@ -661,43 +635,6 @@ fn remove(path: &Path) -> Result<(), BuildCacheError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use expect_test::{Expect, expect};
-
-    fn check(paths: &str, expected: Expect) {
-        let said = paths.lines().map(|path| {
-            let parts: Vec<&str> = path.trim().split('/').collect();
-            format!("{:?} {}\n", cargo_transfer(&parts), path.trim())
-        });
-        expected.assert_eq(&said.collect::<String>());
-    }
-
-    #[test]
-    fn only_what_cargo_never_rewrites_in_place_is_shared() {
-        check(
-            "debug/deps/libserde-0123456789abcdef.rlib
-            debug/deps/libserde-0123456789abcdef.rmeta
-            debug/deps/libderive-0123456789abcdef.so
-            debug/deps/serde-0123456789abcdef.d
-            debug/deps/program-0123456789abcdef
-            debug/deps/program
-            debug/build/ring-0123456789abcdef/build-script-build
-            debug/build/ring-0123456789abcdef/build_script_build-0123456789abcdef
-            debug/build/ring-0123456789abcdef/build_script_build-0123456789abcdef.d
-            debug/build/ring-0123456789abcdef/out/build
-            debug/build/ring-0123456789abcdef/out/deps/libring.so
-            debug/build/ring-0123456789abcdef/output
-            debug/.fingerprint/serde-0123456789abcdef/lib-serde
-            debug/incremental/program-1/s-2/query-cache.bin
-            debug/program
-            debug/.cargo-lock
-            x86_64-unknown-linux-gnu/release/deps/libserde-0123456789abcdef.rlib
-            doc/deps/libserde-0123456789abcdef.rlib
-            .rustc_info.json
-            CACHEDIR.TAG
-            notes.txt",
-            expect![[""]],
-        );
-    }
 
     #[test]
     fn modes_are_words() {

@@ -79,6 +79,13 @@ impl CleanDir {
         self.over(&self.temp.path().join("empty"))
     }
 
+    /// Makes a directory that goes with this one.
+    pub(crate) fn make_dir(&self, name: &str) -> Result<PathBuf, GitError> {
+        let dir = self.temp.path().join(name);
+        std::fs::create_dir(&dir).map_err(GitError::io("make", &dir))?;
+        Ok(dir)
+    }
+
     pub(crate) fn index(&self) -> PathBuf {
         self.temp.path().join("index")
     }

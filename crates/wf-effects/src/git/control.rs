@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 
 use super::clean::{read_if_small, read_small};
 use super::error::GitError;
+use super::lock::WorktreesLock;
+use super::names::check_id;
 use super::repository::Repository;
+use super::runner::Call;
 
 const POINTER_BYTES_MAX: u64 = 8 << 10;
+/// How often an entry is begun again because `worktrees/` went with its last other entry.
+const TRIES: usize = 8;
 
 /// Where one tree and its control files are.
 #[derive(Clone, Debug)]
 pub(crate) struct TreePlace {
-    /// `<hash>-<slug>`, also the name of git's entry.
+    /// That of the slot, also the name of git's entry.
     pub(crate) name: String,
     /// The files.
     pub(crate) dir: PathBuf,
@@ -76,6 +81,66 @@ impl TreePlace {
         Ok(())
     }
 
+    /// Makes git's entry, as `git worktree add --detach --no-checkout` would. What is there of it is replaced.
+    pub(crate) async fn make_admin(&self, repository: &Repository, commit: &str) -> Result<(), GitError> {
+        self.remove_admin()?;
+        if repository.has_other_refs() {
+            return self.add_worktree(repository, commit).await;
+        }
+        let fail = || GitError::io("make", &self.admin);
+        for attempt in 1.. {
+            match std::fs::create_dir_all(&self.admin) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && attempt < TRIES => {}
+                made => {
+                    made.map_err(fail())?;
+                    break;
+                }
+            }
+        }
+        // Another git looks at an entry once it has `gitdir`, which therefore comes last; until then it would prune an
+        // entry that is not locked. Git itself does the same, but for the order.
+        write_if_other(&self.admin.join("locked"), "initializing\n")?;
+        std::fs::create_dir_all(self.admin.join("refs")).map_err(fail())?;
+        write_if_other(&self.admin.join("HEAD"), &format!("{commit}\n"))?;
+        self.restore_admin()?;
+        remove_any(&self.admin.join("locked"))
+    }
+
+    /// Lets git make the entry, where refs are kept in a way that only git knows: for a directory elsewhere, because
+    /// the tree may have files already.
+    async fn add_worktree(&self, repository: &Repository, commit: &str) -> Result<(), GitError> {
+        let git = repository.git();
+        let temp = tempfile::Builder::new().prefix("entry-").tempdir_in(git.scratch_dir());
+        let temp = temp.map_err(GitError::io("write", git.scratch_dir()))?;
+        let lock = WorktreesLock::take(git, repository.common_dir()).await?;
+        let place = repository.place();
+        let call = Call::new(["worktree", "add", "-q", "--detach", "--no-checkout"]);
+        let call = call.arg(temp.path().join(&self.name)).arg(commit);
+        let call = call.config(repository.drivers_off(&place).await?).at(place);
+        git.run(call.holding(lock.handle()?)).await?;
+        if !self.has_admin()? {
+            return Err(GitError::tampered(&self.admin, "git did not make the entry that it was to make"));
+        }
+        self.restore_admin()
+    }
+
+    /// Whether git's entry is of this directory.
+    pub(crate) fn is_entry_of_dir(&self) -> bool {
+        let written = format!("{}\n", self.dir.join(".git").display());
+        read_small(&self.admin.join("gitdir"), POINTER_BYTES_MAX).as_deref() == Some(written.as_bytes())
+    }
+
+    /// Removes git's entry. Whoever lists entries at this moment does not see a part of it.
+    pub(crate) fn remove_admin(&self) -> Result<(), GitError> {
+        if self.has_admin()? {
+            remove_any(&self.admin.join("gitdir"))?;
+            remove_any(&self.admin)?;
+            // As git does: the directory goes with its last entry.
+            let _ = self.admin.parent().map(std::fs::remove_dir);
+        }
+        Ok(())
+    }
+
     /// Writes the tree's `.git` again, unless it is a directory, which must be saved or dropped first.
     pub(crate) fn restore_pointer(&self) -> Result<(), GitError> {
         let dot_git = self.dir.join(".git");
@@ -93,7 +158,8 @@ impl TreePlace {
         let head = self.admin.join("HEAD");
         let refs = self.admin.join("refs");
         // Without these two git does not take the entry for a checkout at all.
-        if read_if_small(&head, POINTER_BYTES_MAX).map_err(GitError::io("read", &head))?.is_none() {
+        let text = read_if_small(&head, POINTER_BYTES_MAX).map_err(GitError::io("read", &head))?;
+        if !text.is_some_and(|text| is_head(&text)) {
             remove_any(&head)?;
             write_if_other(&head, &format!("{commit}\n"))?;
         }
@@ -105,6 +171,15 @@ impl TreePlace {
     pub(crate) fn is_detached(&self, commit: &str) -> bool {
         read_small(&self.admin.join("HEAD"), POINTER_BYTES_MAX)
             .is_some_and(|bytes| bytes.trim_ascii_end() == commit.as_bytes())
+    }
+}
+
+/// Whether git takes the text for a HEAD.
+fn is_head(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    match text.trim_end().strip_prefix("ref: ") {
+        Some(name) => name.starts_with("refs/") && !name.contains(".."),
+        None => check_id(text.trim_end()).is_ok(),
     }
 }
 

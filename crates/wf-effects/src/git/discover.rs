@@ -60,7 +60,7 @@ pub(crate) async fn locate(git: &Git, start: &Path) -> Result<Located, GitError>
 }
 
 /// A place with no repository, for calls that need none.
-fn nowhere(git: &Git) -> Place {
+pub(crate) fn nowhere(git: &Git) -> Place {
     let none = PathBuf::from("/nonexistent");
     let cwd = git.scratch_dir().to_owned();
     Place { git_dir: none.clone(), common_dir: none, work_tree: cwd.clone(), objects: None, cwd }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wf_kernel::Usage;
-use wf_kernel::record::Failure;
+use wf_kernel::record::{Failure, TREE_LOST};
 
 /// Why git's part was not done.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,18 @@ pub enum GitError {
         /// The files.
         paths: Vec<String>,
     },
+    /// Somebody else is changing the index of the checkout: let them finish.
+    #[error("the index of the checkout is locked by {path:?}")]
+    IndexLocked {
+        /// Git's lock.
+        path: PathBuf,
+    },
+    /// Submodule pointers are in the index alone: apply in a way that changes it.
+    #[error("files cannot hold a change of submodules: {}", list(paths))]
+    Submodules {
+        /// Where they are.
+        paths: Vec<String>,
+    },
     /// A commit cannot hold what is there: remove it.
     #[error("git cannot commit {}: {reason}", list(paths))]
     Uncommittable {
@@ -130,6 +142,21 @@ pub enum GitError {
         /// The limit.
         limit: Duration,
     },
+    /// As many trees as there may be are in use: wait until one is given back.
+    #[error("all {trees} trees of the pool are in use")]
+    PoolFull {
+        /// How many there are.
+        trees: usize,
+    },
+    /// Somebody else has taken the tree: leave everything as it is.
+    #[error("another process has taken over what this was done for")]
+    Fenced,
+    /// The store did not say who has which tree: try again.
+    #[error("the rows of trees cannot be read or written: {detail}")]
+    Leases {
+        /// What it said.
+        detail: String,
+    },
     /// The file system said no: look at it, then try again.
     #[error("cannot {action} {path:?}: {source}")]
     Io {
@@ -139,6 +166,12 @@ pub enum GitError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// What a leaf had written there went with the machine: perform the leaf again.
+    #[error("what was written in the tree {path:?} went when the machine stopped")]
+    Lost {
+        /// The tree.
+        path: PathBuf,
     },
     /// Git itself said no.
     #[error("git {command} failed ({code}): {stderr}")]
@@ -156,7 +189,14 @@ impl GitError {
     /// Whether another attempt could end differently with nothing else changed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Failed { .. } => true,
+            Self::TimedOut { .. }
+            | Self::Busy { .. }
+            | Self::PoolFull { .. }
+            | Self::Fenced
+            | Self::Leases { .. }
+            | Self::Io { .. }
+            | Self::Lost { .. }
+            | Self::Failed { .. } => true,
             Self::Absent { .. }
             | Self::TooOld { .. }
             | Self::NoRepository { .. }
@@ -169,6 +209,8 @@ impl GitError {
             | Self::Moved { .. }
             | Self::BranchExists { .. }
             | Self::Overlaps { .. }
+            | Self::IndexLocked { .. }
+            | Self::Submodules { .. }
             | Self::Uncommittable { .. }
             | Self::TooLarge { .. } => false,
         }
@@ -187,10 +229,23 @@ impl GitError {
             Self::Moved { .. } => Some("something else moved the ref; nothing was lost, run it again"),
             Self::BranchExists { .. } => Some("choose another name"),
             Self::Overlaps { .. } => Some("commit or stash these files first"),
+            Self::IndexLocked { .. } => {
+                Some("wait for the other git; if none is at work, one was killed: remove the file it left")
+            }
+            Self::Submodules { .. } => Some("take the result with --squash, --merge or --as-branch"),
             Self::Uncommittable { .. } => Some("a tree may hold files, symbolic links and directories"),
+            Self::PoolFull { .. } => Some("one is free when a branch ends; trees.max in the configuration allows more"),
+            Self::Leases { .. } => Some("whaleflow doctor looks at the store"),
             Self::Busy { .. } => Some("another whaleflow process works on this repository"),
             Self::Io { .. } => Some("look at free space and permissions"),
-            Self::Invalid { .. } | Self::TooLarge { .. } | Self::TimedOut { .. } | Self::Failed { .. } => None,
+            Self::Lost { .. } => {
+                Some("the next attempt begins in a new one; whaleflow trees rescue list shows what was saved")
+            }
+            Self::Invalid { .. }
+            | Self::Fenced
+            | Self::TooLarge { .. }
+            | Self::TimedOut { .. }
+            | Self::Failed { .. } => None,
         }
     }
 
@@ -207,12 +262,13 @@ impl GitError {
 impl From<GitError> for Failure {
     fn from(error: GitError) -> Self {
         let retryable = error.is_retryable();
+        let code = if matches!(error, GitError::Lost { .. }) { TREE_LOST } else { "git" };
         let message = match error.hint() {
             Some(hint) => format!("{error} (hint: {hint})"),
             None => error.to_string(),
         };
         Self {
-            code: "git".to_owned(),
+            code: code.to_owned(),
             message,
             retryable,
             usage: Usage::default(),

@@ -37,11 +37,6 @@ pub(crate) fn ref_leaf(path: &str) -> String {
     format!("{}-{}", Digest::of(path.as_bytes()).short(), slug(path))
 }
 
-/// The name of the tree of an instance path, of all runs; git's entry in `worktrees/` has the same.
-pub(crate) fn tree_name(run: &str, path: &str) -> String {
-    format!("{}-{}", Digest::of(format!("{run}\0{path}").as_bytes()).short(), slug(path))
-}
-
 fn slug(path: &str) -> String {
     let mut slug = String::new();
     for c in path.chars().map(|c| c.to_ascii_lowercase()) {
@@ -82,7 +77,6 @@ mod tests {
     fn names_of_nested_and_similar_paths_differ() {
         let names = ["x/a", "x/a/b", "x-a", "x[a]"].map(ref_leaf);
         assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
-        assert_ne!(tree_name("r1", "a"), tree_name("r2", "a"));
     }
 
     #[test]

@@ -7,16 +7,27 @@ use wf_kernel::record::TreeAt;
 
 use super::capture::{capture, read_index};
 use super::clean::{CleanDir, copy_index, read_small};
+use super::control::remove_any;
 use super::discover::{CONFIG_BYTES_MAX, Located, locate};
 use super::error::GitError;
 use super::names::{check_id, check_run, is_id};
 use super::runner::{Call, Git, Output, Place};
+
+/// Where the engine's own refs are; nobody else writes there.
+const OWN_REFS: &str = "refs/whaleflow/";
 
 /// The longest revision that is given to git.
 const REVISION_LEN_MAX: usize = 1024;
 
 /// The largest commit object that is read.
 const COMMIT_BYTES_MAX: usize = 1 << 20;
+
+/// A ref that must be as it is said to be when another is moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fence {
+    pub(crate) reference: String,
+    pub(crate) at: String,
+}
 
 /// A repository with a checkout.
 #[derive(Clone, Debug)]
@@ -139,6 +150,18 @@ impl Repository {
     /// When there is no such commit.
     pub async fn tree_of(&self, commit: &str) -> Result<String, GitError> {
         Ok(self.facts_of(commit).await?.tree)
+    }
+
+    /// How many bytes the files of a commit have.
+    pub(crate) async fn size_of(&self, commit: &str) -> Result<u64, GitError> {
+        check_id(commit)?;
+        // `<mode> <type> <id> <size>\t<path>`, where a submodule has no size.
+        let output = self.run_on_objects(Call::new(["ls-tree", "-r", "-l", "-z"]).arg(commit)).await?;
+        let size = |entry: &[u8]| {
+            let text = String::from_utf8_lossy(entry);
+            text.split_once('\t').and_then(|(facts, _)| facts.split_whitespace().last()?.parse::<u64>().ok())
+        };
+        Ok(output.fields().filter_map(size).sum())
     }
 
     /// What a commit says.
@@ -269,28 +292,81 @@ impl Repository {
 
     /// Moves a ref from `old` (none: it must not exist) to `new`.
     pub(crate) async fn move_ref(&self, reference: &str, new: &str, old: Option<&str>) -> Result<(), GitError> {
-        self.swap_ref(self.place(), reference, new, old).await
+        self.move_ref_fenced(reference, new, old, None).await
+    }
+
+    /// Makes `reference` name a new object with this text, wherever it points.
+    pub(crate) async fn set_fence(&self, reference: String, text: &str) -> Result<Fence, GitError> {
+        let call = Call::new(["hash-object", "-w", "--stdin"]).stdin(text.as_bytes().to_vec());
+        let at = self.run_on_objects(call).await?.text();
+        let call = || Call::new(["update-ref", "--no-deref", &reference, &at]);
+        let lock = self.common_dir().join(format!("{reference}.lock"));
+        self.update_ref(&self.place(), call, &[lock]).await?;
+        Ok(Fence { reference, at })
     }
 
     /// Detaches the HEAD of a checkout at `commit`.
     pub(crate) async fn set_head(&self, git_dir: &Path, commit: &str) -> Result<(), GitError> {
-        let place = self.place_of(git_dir);
-        let call = Call::new(["update-ref", "--no-deref", "HEAD", commit]);
-        self.git().run(call.config(self.drivers_off(&place).await?).at(place)).await?;
-        Ok(())
+        let call = || Call::new(["update-ref", "--no-deref", "HEAD", commit]);
+        self.update_ref(&self.place_of(git_dir), call, &[git_dir.join("HEAD.lock")]).await
     }
 
-    async fn swap_ref(&self, place: Place, reference: &str, new: &str, old: Option<&str>) -> Result<(), GitError> {
+    /// The same, if `fence` is as it is said to be at that very moment.
+    pub(crate) async fn move_ref_fenced(
+        &self,
+        reference: &str,
+        new: &str,
+        old: Option<&str>,
+        fence: Option<&Fence>,
+    ) -> Result<(), GitError> {
         let zero = "0".repeat(new.len());
-        let call = Call::new(["update-ref", "--no-deref", reference, new, old.unwrap_or(&zero)]);
-        let call = call.config(self.drivers_off(&place).await?).at(place);
-        let Err(error) = self.git().run(call).await else { return Ok(()) };
+        let from = old.unwrap_or(&zero);
+        let call = || match fence {
+            None => Call::new(["update-ref", "--no-deref", reference, new, from]),
+            Some(Fence { reference: fence, at }) => {
+                let text = format!(
+                    "start\noption no-deref\nverify {fence} {at}\noption no-deref\nupdate {reference} {new} {from}\n\
+                     prepare\ncommit\n"
+                );
+                Call::new(["update-ref", "--stdin"]).stdin(text.into_bytes())
+            }
+        };
+        // Nobody but the engine writes there, and that one at a time.
+        let own = [Some(reference), fence.map(|fence| fence.reference.as_str())];
+        let own = own.into_iter().flatten().filter(|reference| reference.starts_with(OWN_REFS));
+        let locks: Vec<PathBuf> = own.map(|own| self.common_dir().join(format!("{own}.lock"))).collect();
+        let Err(error) = self.update_ref(&self.place(), call, &locks).await else { return Ok(()) };
+        if let Some(Fence { reference, at }) = fence
+            && self.ref_at(reference).await?.as_ref() != Some(at)
+        {
+            return Err(GitError::Fenced);
+        }
         let actual = self.ref_at(reference).await?;
         if actual.as_deref() == old {
             return Err(error);
         }
         let word = |id: Option<&str>| id.unwrap_or("no commit").to_owned();
         Err(GitError::Moved { reference: reference.to_owned(), expected: word(old), actual: word(actual.as_deref()) })
+    }
+
+    /// Changes refs. Git waits for its locks; when one of `ours` is then still the very one that was there before, whoever
+    /// held it is gone, and it is removed.
+    async fn update_ref(&self, place: &Place, call: impl Fn() -> Call, ours: &[PathBuf]) -> Result<(), GitError> {
+        let drivers_off = self.drivers_off(place).await?;
+        let call = || call().config(drivers_off.clone()).at(place.clone());
+        let held_before: Vec<_> = ours.iter().map(|lock| identity(lock)).collect();
+        let Err(error) = self.git().run(call()).await else { return Ok(()) };
+        let mut is_stale = false;
+        for (lock, before) in ours.iter().zip(held_before) {
+            if before.is_some() && identity(lock) == before {
+                remove_any(lock)?;
+                is_stale = true;
+            }
+        }
+        if !is_stale {
+            return Err(error);
+        }
+        self.git().run(call()).await.map(|_| ())
     }
 
     /// Entries that disable every driver and hook that the repository's config defines.
@@ -317,9 +393,26 @@ impl Repository {
         [self.top(), self.git_dir(), self.common_dir()].into_iter().any(|dir: &Path| path.starts_with(dir))
     }
 
+    /// Whether refs are kept in a way that only git knows.
+    pub(crate) fn has_other_refs(&self) -> bool {
+        std::fs::symlink_metadata(self.common_dir().join("reftable")).is_ok()
+    }
+
+    /// What files depend on beside their commit.
+    pub(crate) fn settings(&self) -> String {
+        wf_ir::Digest::of(self.inner.located.seed.config.as_bytes()).to_string()
+    }
+
     pub(crate) fn admin_dir(&self, name: &str) -> PathBuf {
         self.common_dir().join("worktrees").join(name)
     }
+}
+
+/// Which file is at `path`: another one, or the same written again, is not that one.
+fn identity(path: &Path) -> Option<(u64, std::time::SystemTime)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.ino(), metadata.modified().ok()?))
 }
 
 /// Whether a config could name a driver or a hook, or another file that does. Most name none, and need not be listed.

@@ -6,7 +6,7 @@ use super::capture::Capture;
 use super::control::{Pointer, TreePlace};
 use super::error::GitError;
 use super::names::ref_leaf;
-use super::repository::Repository;
+use super::repository::{Fence, Repository};
 
 /// How many rescues of one branch are told apart by number.
 const RESCUES_MAX: u32 = 10_000;
@@ -48,6 +48,8 @@ pub(crate) struct Rescuer {
     pub(crate) repository: Repository,
     pub(crate) run: String,
     pub(crate) kept_dir: PathBuf,
+    /// What must be so for a ref to be written.
+    pub(crate) fence: Option<Fence>,
 }
 
 impl Rescuer {
@@ -100,7 +102,7 @@ impl Rescuer {
                     return Ok(reference);
                 }
                 Some(_) => {}
-                None => match self.repository.move_ref(&reference, commit, None).await {
+                None => match self.repository.move_ref_fenced(&reference, commit, None, self.fence.as_ref()).await {
                     Ok(()) => return Ok(reference),
                     // Somebody took the number at this moment.
                     Err(GitError::Moved { .. }) => {}

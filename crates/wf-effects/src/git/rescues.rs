@@ -47,7 +47,9 @@ impl Rescues {
     /// # Errors
     /// When git fails.
     pub async fn list(&self, run: Option<&str>) -> Result<Vec<Rescue>, GitError> {
-        let args = ["for-each-ref", "--format=%(objectname) %(refname)", ROOT];
+        // Of one run, nothing else is read: what stands in the way there is in nobody else's.
+        let below = run.map_or_else(|| ROOT.to_owned(), |run| format!("{ROOT}{run}/rescue/"));
+        let args = ["for-each-ref", "--format=%(objectname) %(refname)", &below];
         let call = Call::new(args).at(self.repository.place()).stdout_max(LIST_BYTES_MAX);
         let text = self.repository.git().run(call).await?.text();
         let mut found = Vec::new();

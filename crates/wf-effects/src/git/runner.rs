@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 
 use super::error::GitError;
+use crate::process::known::{self, Known};
+use crate::scratch::ScratchDir;
 
 /// The oldest git that knows every variable and option used here (`GIT_CONFIG_GLOBAL` came last).
 const VERSION_MIN: (u32, u32) = (2, 32);
@@ -62,6 +64,12 @@ const CONFIG: [(&str, &str); 29] = [
     ("advice.detachedHead", "false"),
 ];
 
+/// What git reads of a repository. One that is a pipe would keep it for ever, and a device fill its memory.
+const READ_IN_COMMON_DIR: [&str; 8] =
+    ["HEAD", "config", "config.worktree", "info/attributes", "info/exclude", "info/grafts", "packed-refs", "shallow"];
+const READ_IN_GIT_DIR: [&str; 5] = ["HEAD", "commondir", "config.worktree", "gitdir", "index"];
+const READ_IN_OBJECTS: [&str; 3] = ["info/alternates", "info/commit-graph", "pack/multi-pack-index"];
+
 const ENVIRONMENT: [(&str, &str); 21] = [
     ("LC_ALL", "C"),
     ("TZ", "UTC"),
@@ -93,7 +101,7 @@ pub struct GitOptions {
     pub program: PathBuf,
     /// `PATH`, for the look-up and for git itself.
     pub path: OsString,
-    /// Where throw-away git directories and index files are made. Outside of every repository.
+    /// Where each process has a directory for throw-away files. Outside of every repository.
     pub scratch_dir: PathBuf,
     /// Where the locks lie that serialise what git cannot do at once. The same for all processes of one user.
     pub locks_dir: PathBuf,
@@ -110,6 +118,8 @@ pub struct Git {
 struct Inner {
     program: PathBuf,
     options: GitOptions,
+    /// Goes with the last handle.
+    scratch: ScratchDir,
     /// Held around what git cannot do at once; the lock file serialises processes, this the tasks of this one.
     worktrees: tokio::sync::Mutex<()>,
 }
@@ -126,11 +136,12 @@ impl Git {
     /// # Errors
     /// When there is none, when it is too old, and when the directories of `options` cannot be made.
     pub async fn open(options: GitOptions) -> Result<Self, GitError> {
-        for dir in [&options.scratch_dir, &options.locks_dir] {
-            std::fs::create_dir_all(dir).map_err(GitError::io("make", dir))?;
-        }
+        let locks = &options.locks_dir;
+        std::fs::create_dir_all(locks).map_err(GitError::io("make", locks))?;
+        let scratch = ScratchDir::open(&options.scratch_dir).map_err(GitError::io("make", &options.scratch_dir))?;
         let program = find_program(&options)?;
-        let git = Self { inner: Arc::new(Inner { program, options, worktrees: tokio::sync::Mutex::new(()) }) };
+        let worktrees = tokio::sync::Mutex::new(());
+        let git = Self { inner: Arc::new(Inner { program, options, scratch, worktrees }) };
         let said = git.run(Call::new(["--version"])).await?.text();
         if version_of(&said).is_none_or(|version| version < VERSION_MIN) {
             return Err(GitError::TooOld { found: said, needed: VERSION_MIN_TEXT });
@@ -138,8 +149,9 @@ impl Git {
         Ok(git)
     }
 
-    pub(crate) fn scratch_dir(&self) -> &Path {
-        &self.inner.options.scratch_dir
+    /// Where throw-away files of this process are made; removed with the last handle, or by the next process.
+    pub fn scratch_dir(&self) -> &Path {
+        self.inner.scratch.path()
     }
 
     pub(crate) fn locks_dir(&self) -> &Path {
@@ -157,9 +169,11 @@ impl Git {
     /// Runs one call to its end. Dropping the future ends git's process group.
     pub(crate) async fn run(&self, mut call: Call) -> Result<Output, GitError> {
         let limit = self.timeout();
-        let mut child = self.spawn(&mut call)?;
+        call.check_place()?;
+        let (mut child, _known) = self.spawn(&mut call)?;
         let mut group = Group { leader: child.id() };
-        match tokio::time::timeout(limit, converse(&mut child, &group, &call)).await {
+        // Boxed, because every future above is as large as the largest below it.
+        match tokio::time::timeout(limit, Box::pin(converse(&mut child, &group, &call))).await {
             Ok(Ok(spoken)) => {
                 group.leader = None;
                 spoken.judge(&call)
@@ -177,7 +191,7 @@ impl Git {
         }
     }
 
-    fn spawn(&self, call: &mut Call) -> Result<Child, GitError> {
+    fn spawn(&self, call: &mut Call) -> Result<(Child, Known), GitError> {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that runs git")]
         let mut command = tokio::process::Command::new(&self.inner.program);
         command
@@ -208,7 +222,8 @@ impl Git {
                 command.env("GIT_OBJECT_DIRECTORY", objects);
             }
         }
-        command.spawn().map_err(|source| GitError::Absent { program: self.inner.program.clone(), source })
+        known::started(|| command.spawn(), Child::id)
+            .map_err(|source| GitError::Absent { program: self.inner.program.clone(), source })
     }
 }
 
@@ -300,6 +315,24 @@ impl Call {
         self
     }
 
+    /// Whether what git is going to read can be read to an end.
+    fn check_place(&self) -> Result<(), GitError> {
+        let Some(place) = &self.place else { return Ok(()) };
+        let (common, objects) = (&place.common_dir, place.objects.clone());
+        let objects = objects.unwrap_or_else(|| common.join("objects"));
+        let refs = self.args.iter().filter(|arg| arg.as_encoded_bytes().starts_with(b"refs/"));
+        let read = READ_IN_COMMON_DIR.iter().map(|name| common.join(name));
+        let read = read.chain(READ_IN_GIT_DIR.iter().map(|name| place.git_dir.join(name)));
+        let read = read.chain(READ_IN_OBJECTS.iter().map(|name| objects.join(name)));
+        for path in read.chain(refs.map(|name| common.join(name))) {
+            // What git may not read, or is not there, it sees for itself.
+            if std::fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+                return Err(GitError::tampered(&path, "it is neither a file nor a directory"));
+            }
+        }
+        Ok(())
+    }
+
     fn name(&self) -> String {
         self.args.first().map_or_else(String::new, |arg| arg.to_string_lossy().into_owned())
     }
@@ -311,6 +344,8 @@ pub(crate) struct Output {
     pub(crate) code: i32,
     pub(crate) stdout: Vec<u8>,
     pub(crate) is_truncated: bool,
+    /// Whether it complained, and yet succeeded.
+    pub(crate) has_warned: bool,
 }
 
 impl Output {
@@ -361,10 +396,13 @@ impl Spoken {
                 let what = format!("the output of git {} in bytes", call.name());
                 return Err(GitError::TooLarge { what, max: call.stdout_max as u64 });
             }
-            return Ok(Output { code: 0, stdout: self.stdout, is_truncated: true });
+            return Ok(Output { code: 0, stdout: self.stdout, is_truncated: true, has_warned: false });
         }
+        let has_warned = !self.stderr.is_empty();
         match self.status.code() {
-            Some(code) if call.codes.contains(&code) => Ok(Output { code, stdout: self.stdout, is_truncated: false }),
+            Some(code) if call.codes.contains(&code) => {
+                Ok(Output { code, stdout: self.stdout, is_truncated: false, has_warned })
+            }
             code => Err(GitError::Failed {
                 command: call.name(),
                 code: code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit {code}")),

@@ -47,7 +47,7 @@ impl Drop for SnapshotDir {
     fn drop(&mut self) {
         let Some(temp) = self.temp.take() else { return };
         let path = temp.keep();
-        // What cannot be removed now is removed with the run's directory.
+        // What cannot be removed now is removed with the process's directory.
         let remove = move || _ = remove_any(&path);
         match tokio::runtime::Handle::try_current() {
             Ok(handle) => _ = handle.spawn_blocking(remove),

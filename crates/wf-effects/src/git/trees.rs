@@ -1,34 +1,31 @@
 //! The trees of one run: acquire, begin, checkpoint, release.
 //!
-//! A tree is a directory `<root>/<run>/<hash>-<slug>` with an entry of the same name in git's `worktrees/`. Beside it the
-//! engine keeps a clean git directory with an index of its own, in memory of which branch it belongs to; the agent's
-//! index and HEAD are written for the agent and never read for a decision.
+//! A tree is a slot of the repository's pool with an entry of the same name in git's `worktrees/`. Beside it the engine
+//! keeps a clean git directory with an index of its own; the agent's index and HEAD are written for the agent and never
+//! read for a decision. Which slot a branch has is found from any process.
 //!
 //! An operation that was begun is carried through, also when its caller goes away. Each may be repeated.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as TaskMutex;
 use wf_ir::Glob;
 use wf_kernel::record::{Checkpoint, TreeAt};
+use wf_store::{RunId, TreeFilter, TreeStage};
 
-use super::capture::{blocking, capture, populate, read_index, remove_untracked};
-use super::clean::{CleanDir, copy_index, read_if_small};
-use super::control::{Pointer, TreePlace, remove_any};
+use super::capture::{capture, populate, read_index, remove_untracked};
+use super::clean::copy_index;
+use super::control::{Pointer, remove_any};
 use super::error::GitError;
-use super::lock::WorktreesLock;
-use super::names::{check_id, check_run, ref_leaf, tree_name};
+use super::names::{check_run, ref_leaf};
+use super::pool::{Held, Keep, Known, Pool, PoolOptions, Reclaim, Swept, now_ms};
 use super::repository::{CommitFacts, Repository};
-use super::rescue::{Left, Rescuer, move_aside};
-use super::runner::Call;
+use super::rescue::{Left, Rescuer};
 use super::snapshot::{SharedSnapshots, SnapshotDir};
-
-/// A marker beyond this is none.
-const MARKER_BYTES_MAX: u64 = 64 << 10;
 
 /// Where trees are.
 #[derive(Clone, Debug)]
@@ -37,6 +34,8 @@ pub struct TreesOptions {
     pub root: PathBuf,
     /// The run.
     pub run: String,
+    /// How trees are shared out.
+    pub pool: PoolOptions,
 }
 
 /// The trees of one run.
@@ -46,20 +45,14 @@ pub struct Trees {
 }
 
 #[derive(Debug)]
-struct Inner {
-    repository: Repository,
-    run: String,
-    run_dir: PathBuf,
-    rescuer: Rescuer,
-    slots: Mutex<HashMap<String, Arc<TaskMutex<Slot>>>>,
+pub(crate) struct Inner {
+    pub(crate) repository: Repository,
+    pub(crate) run: String,
+    pub(crate) pool: Pool,
+    /// When what nobody needs was last seen to.
+    pub(crate) swept_ms: AtomicI64,
+    branches: Mutex<HashMap<String, Arc<TaskMutex<Known>>>>,
     shared: SharedSnapshots,
-}
-
-/// What this process knows of a tree. Whoever holds the lock works on it alone.
-#[derive(Debug, Default)]
-struct Slot {
-    /// There once this process has made, adopted or looked at the tree.
-    clean: Option<CleanDir>,
 }
 
 /// A tree that is ready for a leaf.
@@ -86,26 +79,6 @@ pub struct CheckpointOrder {
     pub at_ms: i64,
 }
 
-/// A tree that is there, or a kept remainder of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TreeEntry {
-    /// The run.
-    pub run: String,
-    /// The branch instance, where that is known.
-    pub branch: Option<String>,
-    /// Where it is.
-    pub dir: PathBuf,
-    /// Whether it was moved away because a commit could not hold all of it.
-    pub is_kept: bool,
-}
-
-/// Written beside a tree once it is whole; a directory without one was never handed out.
-#[derive(Debug, Serialize, Deserialize)]
-struct Marker {
-    branch: String,
-    base: String,
-}
-
 impl Trees {
     /// The trees of a run.
     ///
@@ -121,18 +94,15 @@ impl Trees {
             let reason = "it lies inside of the repository";
             return Err(GitError::Invalid { what: "directory of trees", value, reason });
         }
-        let run_dir = root.join(&options.run);
-        std::fs::create_dir_all(&run_dir).map_err(GitError::io("make", &run_dir))?;
+        std::fs::create_dir_all(&root).map_err(GitError::io("make", &root))?;
         // Git writes real paths into its pointers, and they are compared.
-        let run_dir = std::fs::canonicalize(&run_dir).map_err(GitError::io("find", &run_dir))?;
-        let rescuer =
-            Rescuer { repository: repository.clone(), run: options.run.clone(), kept_dir: run_dir.join(".kept") };
+        let root = std::fs::canonicalize(&root).map_err(GitError::io("find", &root))?;
         let inner = Inner {
             repository: repository.clone(),
             run: options.run.clone(),
-            run_dir,
-            rescuer,
-            slots: Mutex::default(),
+            pool: Pool::new(repository, root, options.pool.clone()),
+            swept_ms: AtomicI64::new(now_ms()),
+            branches: Mutex::default(),
             shared: SharedSnapshots::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -154,17 +124,25 @@ impl Trees {
     /// When there is no such commit, and when git fails.
     pub async fn acquire(&self, branch: &str, base: &str) -> Result<TreeAt, GitError> {
         let (inner, branch, base) = (Arc::clone(&self.inner), branch.to_owned(), base.to_owned());
-        carry_through(async move { inner.acquire(&branch, &base).await }).await
+        carry_through(async move {
+            let done = inner.acquire(&branch, &base).await;
+            inner.rest_if_failed(&branch, done).await
+        })
+        .await
     }
 
-    /// Brings a branch's tree to `begin`; unsaved work is rescued. A tree that another process used is made anew,
-    /// because something that it started may still write there.
+    /// Brings a branch's tree to `begin`; unsaved work is rescued. A tree in which a process died is made anew, because
+    /// something that it started may still write there. Until [`Trees::rest`], no other process takes it.
     ///
     /// # Errors
     /// When there is no such commit, and when git fails.
     pub async fn begin(&self, branch: &str, begin: &str) -> Result<BeginOutcome, GitError> {
         let (inner, branch, begin) = (Arc::clone(&self.inner), branch.to_owned(), begin.to_owned());
-        carry_through(async move { inner.begin(&branch, &begin).await }).await
+        carry_through(async move {
+            let done = inner.begin(&branch, &begin).await;
+            inner.rest_if_failed(&branch, done).await
+        })
+        .await
     }
 
     /// Brings a branch's tree back to `begin` and drops what is there: what a test or a command without a write scope
@@ -174,7 +152,20 @@ impl Trees {
     /// When there is no such commit, and when git fails.
     pub async fn discard(&self, branch: &str, begin: &str) -> Result<PathBuf, GitError> {
         let (inner, branch, begin) = (Arc::clone(&self.inner), branch.to_owned(), begin.to_owned());
-        carry_through(async move { inner.discard(&branch, &begin).await }).await
+        carry_through(async move {
+            let done = inner.discard(&branch, &begin).await;
+            inner.rest_if_failed(&branch, done).await
+        })
+        .await
+    }
+
+    /// Says that no leaf of this process works in a branch's tree any more.
+    ///
+    /// # Errors
+    /// When the store does not answer, and when another process has taken the tree.
+    pub async fn rest(&self, branch: &str) -> Result<(), GitError> {
+        let (inner, branch) = (Arc::clone(&self.inner), branch.to_owned());
+        carry_through(async move { inner.rest(&branch).await }).await
     }
 
     /// Commits what a leaf wrote, if its scope covers all of it; else says what it does not cover, and commits nothing.
@@ -186,13 +177,17 @@ impl Trees {
         carry_through(async move { inner.checkpoint(&order).await }).await
     }
 
-    /// Gives a branch's tree back. Answers with the ref under which unsaved work was rescued, if there was any.
+    /// Gives a branch's tree back; it may be kept to be looked at, more so if the branch has failed. Answers with the ref under which unsaved work was rescued, if there was any.
     ///
     /// # Errors
     /// When there is no such commit, and when git fails; then the tree is still there.
-    pub async fn release(&self, branch: &str, commit: &str) -> Result<Option<String>, GitError> {
+    pub async fn release(&self, branch: &str, commit: &str, failed: bool) -> Result<Option<String>, GitError> {
         let (inner, branch, commit) = (Arc::clone(&self.inner), branch.to_owned(), commit.to_owned());
-        carry_through(async move { inner.release(&branch, &commit).await }).await
+        carry_through(async move {
+            let done = inner.release(&branch, &commit, failed).await;
+            inner.rest_if_failed(&branch, done).await
+        })
+        .await
     }
 
     /// A copy of a commit for those who only read, shared between them.
@@ -201,7 +196,7 @@ impl Trees {
     /// When there is no such commit, and when git fails.
     pub async fn snapshot(&self, commit: &str) -> Result<Arc<SnapshotDir>, GitError> {
         let inner = &self.inner;
-        inner.shared.get(&inner.repository, &inner.run_dir.join(".snapshots"), commit).await
+        inner.shared.get(&inner.repository, inner.repository.git().scratch_dir(), commit).await
     }
 
     /// A copy of a commit for one who may write in it.
@@ -210,11 +205,11 @@ impl Trees {
     /// When there is no such commit, and when git fails.
     pub async fn private_snapshot(&self, commit: &str) -> Result<SnapshotDir, GitError> {
         let inner = &self.inner;
-        SnapshotDir::make(&inner.repository, &inner.run_dir.join(".snapshots"), commit).await
+        SnapshotDir::make(&inner.repository, inner.repository.git().scratch_dir(), commit).await
     }
 
-    /// Gives back all trees that the run still has. Answers with the refs under which work was rescued. Kept remainders
-    /// stay.
+    /// Gives back all trees that the run still has, and removes what nobody needs. Answers with the refs under which work
+    /// was rescued. Kept remainders stay.
     ///
     /// # Errors
     /// When git fails; what was not given back is still there.
@@ -222,101 +217,168 @@ impl Trees {
         let inner = Arc::clone(&self.inner);
         carry_through(async move { inner.cleanup().await }).await
     }
+
+    /// Removes what nobody needs: what dead processes left, what was kept for long enough, what is not used. Work is
+    /// saved before.
+    ///
+    /// # Errors
+    /// When git or the store fails; what was not done then is done the next time.
+    pub async fn sweep(&self, reclaim: Reclaim) -> Result<Swept, GitError> {
+        let inner = Arc::clone(&self.inner);
+        carry_through(async move { inner.sweep(reclaim).await }).await
+    }
 }
 
 impl Inner {
-    fn slot(&self, branch: &str) -> Arc<TaskMutex<Slot>> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry(branch.to_owned()).or_default())
-    }
-
-    fn place(&self, branch: &str) -> TreePlace {
-        let name = tree_name(&self.run, branch);
-        TreePlace { dir: self.run_dir.join(&name), admin: self.repository.admin_dir(&name), name }
-    }
-
-    fn marker_file(&self, tree: &TreePlace) -> PathBuf {
-        self.run_dir.join(".meta").join(format!("{}.json", tree.name))
+    fn known(&self, branch: &str) -> Arc<TaskMutex<Known>> {
+        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(branches.entry(branch.to_owned()).or_default())
     }
 
     fn branch_ref(&self, branch: &str) -> String {
         format!("refs/whaleflow/{}/b/{}", self.run, ref_leaf(branch))
     }
 
-    async fn acquire(&self, branch: &str, base: &str) -> Result<TreeAt, GitError> {
+    fn rescuer(&self, held: &Held) -> Rescuer {
+        Rescuer { fence: held.fence.clone(), ..self.rescuer_of(&self.run) }
+    }
+
+    async fn take_or_claim(self: &Arc<Self>, branch: &str, commit: &str, known: &mut Known) -> Result<Held, GitError> {
+        match self.take(branch, true, known).await? {
+            Some(held) => Ok(held),
+            None => self.claim(branch, commit).await,
+        }
+    }
+
+    async fn acquire(self: &Arc<Self>, branch: &str, base: &str) -> Result<TreeAt, GitError> {
         let facts = self.repository.facts_of(base).await?;
-        let slot = self.slot(branch);
-        let mut slot = slot.lock().await;
-        let tree = self.place(branch);
-        let left = self.look(&tree, &mut slot, base, &facts).await?;
+        let known = self.known(branch);
+        let mut known = known.lock().await;
+        let mut held = self.take_or_claim(branch, base, &mut known).await?;
+        let left = self.look(&mut held, base, &facts).await?;
         let is_reusable = match &left {
             Some(left) if left.has_work => {
-                self.rescuer.save(&tree, branch, base, left).await?;
+                self.rescuer(&held).save(&held.tree, branch, base, left).await?;
                 false
             }
-            Some(left) => left.has_admin,
+            Some(left) => left.has_admin && held.is_quiet,
             None => false,
         };
         if is_reusable {
-            self.settle(&tree, &slot, base).await?;
+            self.settle(&held, base).await?;
         } else {
-            self.remake(&tree, &mut slot, branch, base).await?;
+            self.fill(&mut held, branch, base).await?;
         }
-        self.point_branch(branch, base).await?;
+        self.point_branch(&held, branch, base).await?;
+        self.let_rest(held, &mut known).await?;
         Ok(TreeAt { commit: base.to_owned(), tree: facts.tree })
     }
 
-    async fn begin(&self, branch: &str, begin: &str) -> Result<BeginOutcome, GitError> {
+    async fn begin(self: &Arc<Self>, branch: &str, begin: &str) -> Result<BeginOutcome, GitError> {
         let facts = self.repository.facts_of(begin).await?;
-        let slot = self.slot(branch);
-        let mut slot = slot.lock().await;
-        let tree = self.place(branch);
-        let was_ours = slot.clean.is_some();
-        let mut rescued = self.point_branch(branch, begin).await?;
-        let left = self.look(&tree, &mut slot, begin, &facts).await?;
-        let mut is_reusable = was_ours && left.as_ref().is_some_and(|left| left.has_admin);
+        let known = self.known(branch);
+        let mut known = known.lock().await;
+        let mut held = self.take_or_claim(branch, begin, &mut known).await?;
+        let mut rescued = self.point_branch(&held, branch, begin).await?;
+        let left = self.look(&mut held, begin, &facts).await?;
+        let mut is_reusable = held.is_quiet && left.as_ref().is_some_and(|left| left.has_admin);
         if let Some(left) = left.filter(|left| left.has_work) {
-            let saved = self.rescuer.save(&tree, branch, begin, &left).await?;
+            let saved = self.rescuer(&held).save(&held.tree, branch, begin, &left).await?;
             rescued = Some(saved.reference);
             is_reusable &= !saved.is_moved;
             if is_reusable {
-                self.reset(&tree, &slot, begin).await?;
+                self.reset(&held, begin).await?;
             }
         }
         if is_reusable {
-            self.settle(&tree, &slot, begin).await?;
+            self.settle(&held, begin).await?;
         } else {
-            self.remake(&tree, &mut slot, branch, begin).await?;
+            self.fill(&mut held, branch, begin).await?;
         }
-        Ok(BeginOutcome { dir: tree.dir, rescued })
+        let dir = held.tree.dir.clone();
+        Self::keep_held(held, &mut known);
+        Ok(BeginOutcome { dir, rescued })
     }
 
-    async fn discard(&self, branch: &str, begin: &str) -> Result<PathBuf, GitError> {
+    async fn discard(self: &Arc<Self>, branch: &str, begin: &str) -> Result<PathBuf, GitError> {
         let facts = self.repository.facts_of(begin).await?;
-        let slot = self.slot(branch);
-        let mut slot = slot.lock().await;
-        let tree = self.place(branch);
-        match self.look(&tree, &mut slot, begin, &facts).await? {
+        let known = self.known(branch);
+        let mut known = known.lock().await;
+        let mut held = self.take_or_claim(branch, begin, &mut known).await?;
+        match self.look(&mut held, begin, &facts).await? {
             Some(left) if !left.has_work && left.has_admin => {}
             Some(left) if left.has_admin && left.is_whole() => {
-                remove_any_but_file(&tree.dir.join(".git"))?;
-                self.reset(&tree, &slot, begin).await?;
+                remove_any_but_file(&held.tree.dir.join(".git"))?;
+                self.reset(&held, begin).await?;
             }
-            _ => self.remake(&tree, &mut slot, branch, begin).await?,
+            _ => self.fill(&mut held, branch, begin).await?,
         }
-        self.settle(&tree, &slot, begin).await?;
-        Ok(tree.dir)
+        self.settle(&held, begin).await?;
+        let dir = held.tree.dir.clone();
+        self.let_rest(held, &mut known).await?;
+        Ok(dir)
+    }
+
+    /// Lets a tree rest in which this process is not at work any more.
+    async fn rest(&self, branch: &str) -> Result<(), GitError> {
+        let known = self.known(branch);
+        let mut known = known.lock().await;
+        let last = known.last.take();
+        if last.as_ref().is_some_and(|(row, _)| row.used.holder.is_none()) {
+            known.last = last;
+            return Ok(());
+        }
+        let Some(row) = self.row_of(branch).await?.filter(|row| self.pool.is_mine(row)) else {
+            // It was given back, or somebody else has it.
+            return if last.is_some() { Err(GitError::Fenced) } else { Ok(()) };
+        };
+        let clean = last.filter(|(of, _)| *of == row).and_then(|(_, clean)| clean);
+        let row = self.pool.change(&row, self.pool.used(&row, row.used.stage, false)).await?;
+        known.last = Some((row, clean));
+        Ok(())
+    }
+
+    /// After a failure nobody works in the tree any more.
+    async fn rest_if_failed<T>(&self, branch: &str, done: Result<T, GitError>) -> Result<T, GitError> {
+        if done.is_err() {
+            // What failed before says more.
+            let _ = self.rest(branch).await;
+        }
+        done
     }
 
     async fn checkpoint(&self, order: &CheckpointOrder) -> Result<Checkpoint, GitError> {
         let begin = &order.begin;
         let facts = self.repository.facts_of(begin).await?;
-        let slot = self.slot(&order.branch);
-        let mut slot = slot.lock().await;
-        let tree = self.place(&order.branch);
-        let left = self.look(&tree, &mut slot, begin, &facts).await?;
-        let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
-        let left = left.ok_or_else(|| GitError::io("find the tree", &tree.dir)(gone()))?;
+        let known = self.known(&order.branch);
+        let mut known = known.lock().await;
+        let lost = |path: &Path| GitError::Lost { path: path.to_owned() };
+        let held = self.take(&order.branch, false, &mut known).await?;
+        let mut held = held.ok_or_else(|| lost(self.pool.slots.root()))?;
+        let left = match self.pool.is_of_this_start(&held.row) {
+            true => self.look(&mut held, begin, &facts).await?,
+            false => None,
+        };
+        let Some(left) = left else {
+            let error = lost(&held.tree.dir);
+            self.let_rest(held, &mut known).await?;
+            return Err(error);
+        };
+        let checkpoint = self.commit(&held, order, &facts, left).await;
+        let rested = self.let_rest(held, &mut known).await;
+        let checkpoint = checkpoint?;
+        rested?;
+        Ok(checkpoint)
+    }
+
+    async fn commit(
+        &self,
+        held: &Held,
+        order: &CheckpointOrder,
+        facts: &CommitFacts,
+        left: Left,
+    ) -> Result<Checkpoint, GitError> {
+        let begin = &order.begin;
         let captured = left.capture?;
         let files = self.repository.changes(&facts.tree, &captured.tree).await?;
         let is_covered = |path: &str| order.writes.iter().any(|glob| glob.matches(path));
@@ -327,13 +389,8 @@ impl Inner {
             out_of_scope.push(".git".to_owned());
         }
         if !out_of_scope.is_empty() {
-            return Ok(Checkpoint {
-                base: begin.clone(),
-                commit: begin.clone(),
-                tree: facts.tree,
-                files,
-                out_of_scope,
-            });
+            let (base, commit, tree) = (begin.clone(), begin.clone(), facts.tree.clone());
+            return Ok(Checkpoint { base, commit, tree, files, out_of_scope });
         }
         let commit = if captured.tree == facts.tree {
             begin.clone()
@@ -342,168 +399,133 @@ impl Inner {
             let message = format!("{}\n\nbranch: {}\n", order.leaf, order.branch);
             self.repository.commit_tree(&captured.tree, &[begin], &message, Some(order.at_ms)).await?
         };
-        self.advance_branch(&order.branch, begin, &commit, &captured.tree).await?;
+        self.advance_branch(held, order, &commit, &captured.tree).await?;
         if let Some(head) = &left.head {
             // The checkpoint has the files; the agent's own history is kept beside it.
-            self.rescuer.save_commit(&order.branch, head).await?;
+            self.rescuer(held).save_commit(&order.branch, head).await?;
         }
         if left.has_admin {
-            self.settle(&tree, &slot, &commit).await?;
+            self.settle(held, &commit).await?;
         }
         Ok(Checkpoint { base: begin.clone(), commit, tree: captured.tree, files, out_of_scope })
     }
 
-    async fn release(&self, branch: &str, commit: &str) -> Result<Option<String>, GitError> {
+    async fn release(&self, branch: &str, commit: &str, failed: bool) -> Result<Option<String>, GitError> {
         let facts = self.repository.facts_of(commit).await?;
-        let slot = self.slot(branch);
-        let mut slot = slot.lock().await;
-        let tree = self.place(branch);
-        let left = self.look(&tree, &mut slot, commit, &facts).await?;
+        let known = self.known(branch);
+        let mut known = known.lock().await;
+        let Some(mut held) = self.take(branch, true, &mut known).await? else { return Ok(None) };
+        let left = self.look(&mut held, commit, &facts).await?;
+        let mut is_whole = left.as_ref().is_some_and(|left| left.is_whole() && left.has_admin);
         let mut rescued = None;
         if let Some(left) = left.filter(|left| left.has_work) {
-            rescued = Some(self.rescuer.save(&tree, branch, commit, &left).await?.reference);
+            let saved = self.rescuer(&held).save(&held.tree, branch, commit, &left).await?;
+            is_whole &= !saved.is_moved && left.pointer != Pointer::Directory;
+            rescued = Some(saved.reference);
         }
-        self.remove(&tree, &mut slot).await?;
+        let is_wanted = match self.pool.options.keep {
+            Keep::Never => false,
+            Keep::Failed => failed || rescued.is_some(),
+            Keep::Always => true,
+        };
+        if let Some(fence) = &held.fence {
+            self.remove_fence(fence).await?;
+        }
+        self.give_back(held, is_whole, is_wanted).await?;
         Ok(rescued)
     }
 
     async fn cleanup(&self) -> Result<Vec<String>, GitError> {
         self.shared.clear();
+        let run = RunId::parse(&self.run).map_err(|error| GitError::Leases { detail: error.to_string() })?;
         let mut rescued = Vec::new();
-        for entry in list_run(&self.run_dir, &self.run)? {
-            if entry.is_kept {
-                continue;
-            }
-            let Some(branch) = entry.branch else {
-                // Never handed out.
-                let name = entry.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let tree = TreePlace { admin: self.repository.admin_dir(&name), dir: entry.dir, name };
-                self.remove(&tree, &mut Slot::default()).await?;
-                continue;
-            };
-            let marker = self.marker(&self.place(&branch))?;
-            let at = self.repository.ref_at(&self.branch_ref(&branch)).await?.or(marker.map(|marker| marker.base));
-            if let Some(commit) = at {
-                rescued.extend(self.release(&branch, &commit).await?);
+        for listed in self.pool.rows(TreeFilter { run: Some(run), ..TreeFilter::default() }).await? {
+            let used = listed.row.used;
+            let (TreeStage::Making | TreeStage::Held, Some(tenant)) = (used.stage, used.tenant) else { continue };
+            let at = self.repository.ref_at(&self.branch_ref(&tenant.branch)).await?;
+            let marker = self.pool.slots.marker(&listed.row.slot.name)?;
+            match at.or(marker.map(|marker| marker.base)) {
+                Some(commit) => rescued.extend(self.release(&tenant.branch, &commit, false).await?),
+                None => {
+                    let known = self.known(&tenant.branch);
+                    if let Some(held) = self.take(&tenant.branch, true, &mut *known.lock().await).await? {
+                        self.remove(held).await?;
+                    }
+                }
             }
         }
-        for name in [".trash", ".snapshots", ".git-dirs", ".meta"] {
-            let dir = self.run_dir.join(name);
-            blocking("remove", &dir.clone(), move || remove_any(&dir)).await?;
-        }
-        // They stay while something is kept in them.
-        let _ = std::fs::remove_dir(self.run_dir.join(".kept"));
-        let _ = std::fs::remove_dir(&self.run_dir);
+        rescued.extend(self.sweep(Reclaim::Never).await?.rescued);
         Ok(rescued)
     }
 
-    /// What the tree holds, beside `begin`; nothing when there is no tree.
-    async fn look(
+    /// What the tree holds, beside `begin`; nothing when none was handed out there.
+    pub(crate) async fn look(
         &self,
-        tree: &TreePlace,
-        slot: &mut Slot,
+        held: &mut Held,
         begin: &str,
         facts: &CommitFacts,
     ) -> Result<Option<Left>, GitError> {
+        let tree = held.tree.clone();
+        if !held.is_handed_out() {
+            return Ok(None);
+        }
         match std::fs::symlink_metadata(&tree.dir) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(GitError::io("look at", &tree.dir)(error)),
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => {
                 // Something else has taken the tree's place; whatever it is, it is not followed.
-                self.rescuer.keep(&tree.dir, &tree.name)?;
+                self.rescuer_of(&self.run).keep(&tree.dir, &tree.name)?;
                 return Ok(None);
             }
-        }
-        if self.marker(tree)?.is_none() {
-            return Ok(None);
         }
         let (pointer, has_admin) = (tree.pointer(), tree.has_admin()?);
         if has_admin {
             tree.restore_admin()?;
         }
         let git = self.repository.git();
-        if slot.clean.is_none() {
-            let clean = self.repository.clean_dir(&self.run_dir.join(".git-dirs"))?;
+        if held.clean.is_none() {
+            let clean = self.repository.clean_dir(git.scratch_dir())?;
             read_index(git, &clean, &tree.dir, begin).await?;
-            slot.clean = Some(clean);
+            held.clean = Some(clean);
         }
-        let head = if has_admin { self.foreign_head(tree, begin).await? } else { None };
-        let capture = capture(git, slot.clean(tree)?, &tree.dir).await;
+        let head = if has_admin { self.foreign_head(held, begin).await? } else { None };
+        let capture = capture(git, held.clean()?, &tree.dir).await;
         let is_as_begun = capture.as_ref().is_ok_and(|found| found.is_whole() && found.tree == facts.tree);
         let has_work = !is_as_begun || head.is_some() || pointer == Pointer::Directory;
         Ok(Some(Left { capture, head, pointer, has_admin, has_work }))
     }
 
     /// The agent's HEAD, where it has commits that `begin` has not.
-    async fn foreign_head(&self, tree: &TreePlace, begin: &str) -> Result<Option<String>, GitError> {
-        if tree.is_detached(begin) {
+    async fn foreign_head(&self, held: &Held, begin: &str) -> Result<Option<String>, GitError> {
+        if held.tree.is_detached(begin) {
             return Ok(None);
         }
-        let Some(head) = self.repository.head_of(&tree.admin).await? else { return Ok(None) };
+        let Some(head) = self.repository.head_of(&held.tree.admin).await? else { return Ok(None) };
         Ok((!self.repository.is_ancestor(&head, begin).await?).then_some(head))
     }
 
     /// Makes the files those of `commit`; what git ignores stays.
-    async fn reset(&self, tree: &TreePlace, slot: &Slot, commit: &str) -> Result<(), GitError> {
-        let (git, clean) = (self.repository.git(), slot.clean(tree)?);
-        populate(git, clean, &tree.dir, commit).await?;
-        remove_untracked(git, clean, &tree.dir).await
+    async fn reset(&self, held: &Held, commit: &str) -> Result<(), GitError> {
+        let (git, clean) = (self.repository.git(), held.clean()?);
+        populate(git, clean, &held.tree.dir, commit).await?;
+        remove_untracked(git, clean, &held.tree.dir).await
     }
 
     /// Writes what the agent's git sees: pointers, HEAD, and an index that fits the files.
-    async fn settle(&self, tree: &TreePlace, slot: &Slot, commit: &str) -> Result<(), GitError> {
+    pub(crate) async fn settle(&self, held: &Held, commit: &str) -> Result<(), GitError> {
+        let tree = &held.tree;
         tree.restore_pointer()?;
         tree.restore_admin()?;
         tree.set_head(&self.repository, commit).await?;
-        copy_index(&slot.clean(tree)?.index(), &tree.admin.join("index"))
-    }
-
-    /// Makes the tree at `commit`, in place of what is there.
-    async fn remake(&self, tree: &TreePlace, slot: &mut Slot, branch: &str, commit: &str) -> Result<(), GitError> {
-        self.remove(tree, slot).await?;
-        let git = self.repository.git();
-        let lock = WorktreesLock::take(git, self.repository.common_dir()).await?;
-        let place = self.repository.place();
-        let call = Call::new(["worktree", "add", "-q", "--detach", "--no-checkout"]).arg(&tree.dir).arg(commit);
-        let call = call.config(self.repository.drivers_off(&place).await?).at(place);
-        git.run(call.holding(lock.handle()?)).await?;
-        drop(lock);
-        if !tree.has_admin()? || tree.pointer() != Pointer::AsWritten {
-            return Err(GitError::tampered(&tree.dir.join(".git"), "git did not make the entry that it was to make"));
-        }
-        let clean = self.repository.clean_dir(&self.run_dir.join(".git-dirs"))?;
-        populate(git, &clean, &tree.dir, commit).await?;
-        slot.clean = Some(clean);
-        self.settle(tree, slot, commit).await?;
-        self.write_marker(tree, &Marker { branch: branch.to_owned(), base: commit.to_owned() })
-    }
-
-    /// Removes a tree and git's entry of it. What is in it has been saved.
-    async fn remove(&self, tree: &TreePlace, slot: &mut Slot) -> Result<(), GitError> {
-        slot.clean = None;
-        let lock = WorktreesLock::take(self.repository.git(), self.repository.common_dir()).await?;
-        let mut trash = None;
-        if std::fs::symlink_metadata(&tree.dir).is_ok() {
-            trash = Some(move_aside(&tree.dir, &self.run_dir.join(".trash"), &tree.name)?);
-        }
-        if tree.has_admin()? {
-            remove_any(&tree.admin)?;
-            // As git does: the directory goes with its last entry.
-            let _ = tree.admin.parent().map(std::fs::remove_dir);
-        }
-        drop(lock);
-        if let Some(trash) = trash {
-            blocking("remove", &tree.dir, move || remove_any(&trash)).await?;
-        }
-        remove_any(&self.marker_file(tree))
+        copy_index(&held.clean()?.index(), &tree.admin.join("index"))
     }
 
     /// Points a branch's ref at `commit`; checkpoints that this leaves behind are rescued.
-    async fn point_branch(&self, branch: &str, commit: &str) -> Result<Option<String>, GitError> {
-        let reference = self.branch_ref(branch);
+    async fn point_branch(&self, held: &Held, branch: &str, commit: &str) -> Result<Option<String>, GitError> {
+        let (reference, fence) = (self.branch_ref(branch), held.fence.as_ref());
         let Some(old) = self.repository.ref_at(&reference).await? else {
-            self.repository.move_ref(&reference, commit, None).await?;
+            self.repository.move_ref_fenced(&reference, commit, None, fence).await?;
             return Ok(None);
         };
         if old == commit {
@@ -511,101 +533,36 @@ impl Inner {
         }
         let mut saved = None;
         if !self.repository.is_ancestor(&old, commit).await? {
-            saved = Some(self.rescuer.save_commit(branch, &old).await?);
+            saved = Some(self.rescuer(held).save_commit(branch, &old).await?);
         }
-        self.repository.move_ref(&reference, commit, Some(&old)).await?;
+        self.repository.move_ref_fenced(&reference, commit, Some(&old), fence).await?;
         Ok(saved)
     }
 
     /// Moves a branch's ref from where a leaf began to its checkpoint.
-    async fn advance_branch(&self, branch: &str, begin: &str, commit: &str, tree: &str) -> Result<(), GitError> {
-        let reference = self.branch_ref(branch);
+    async fn advance_branch(
+        &self,
+        held: &Held,
+        order: &CheckpointOrder,
+        commit: &str,
+        tree: &str,
+    ) -> Result<(), GitError> {
+        let (reference, begin, fence) = (self.branch_ref(&order.branch), &order.begin, held.fence.as_ref());
         let Some(there) = self.repository.ref_at(&reference).await? else {
-            return self.repository.move_ref(&reference, commit, None).await;
+            return self.repository.move_ref_fenced(&reference, commit, None, fence).await;
         };
         if there == commit {
             return Ok(());
         }
-        if there != begin {
+        if there != *begin {
             // The same checkpoint under another date: made before a crash, and not recorded.
             let facts = self.repository.facts_of(&there).await?;
-            if facts.tree != tree || facts.parents != [begin] {
-                return Err(GitError::Moved { reference, expected: begin.to_owned(), actual: there });
+            if facts.tree != tree || facts.parents != [begin.clone()] {
+                return Err(GitError::Moved { reference, expected: begin.clone(), actual: there });
             }
         }
-        self.repository.move_ref(&reference, commit, Some(&there)).await
+        self.repository.move_ref_fenced(&reference, commit, Some(&there), fence).await
     }
-
-    fn marker(&self, tree: &TreePlace) -> Result<Option<Marker>, GitError> {
-        read_marker(&self.marker_file(tree))
-    }
-
-    fn write_marker(&self, tree: &TreePlace, marker: &Marker) -> Result<(), GitError> {
-        let path = self.marker_file(tree);
-        let fail = || GitError::io("write", &path);
-        let dir = self.run_dir.join(".meta");
-        std::fs::create_dir_all(&dir).map_err(fail())?;
-        let file = tempfile::Builder::new().tempfile_in(&dir).map_err(fail())?;
-        serde_json::to_writer(&file, marker).map_err(std::io::Error::from).map_err(fail())?;
-        file.persist(&path).map_err(|error| error.error).map_err(fail())?;
-        Ok(())
-    }
-}
-
-impl Slot {
-    fn clean(&self, tree: &TreePlace) -> Result<&CleanDir, GitError> {
-        self.clean.as_ref().ok_or_else(|| GitError::tampered(&tree.dir, "the engine's index of it is gone"))
-    }
-}
-
-/// The trees below a root, of all runs, in order.
-///
-/// # Errors
-/// When a directory cannot be listed.
-pub fn list_trees(root: &Path) -> Result<Vec<TreeEntry>, GitError> {
-    let mut found = Vec::new();
-    for (run, dir) in dirs_in(root)? {
-        found.extend(list_run(&dir, &run)?);
-    }
-    Ok(found)
-}
-
-fn list_run(run_dir: &Path, run: &str) -> Result<Vec<TreeEntry>, GitError> {
-    let mut found = Vec::new();
-    for (name, dir) in dirs_in(run_dir)?.into_iter().filter(|(name, _)| !name.starts_with('.')) {
-        let marker = read_marker(&run_dir.join(".meta").join(format!("{name}.json")))?;
-        let branch = marker.map(|marker| marker.branch);
-        found.push(TreeEntry { run: run.to_owned(), branch, dir, is_kept: false });
-    }
-    for (_, dir) in dirs_in(&run_dir.join(".kept"))? {
-        found.push(TreeEntry { run: run.to_owned(), branch: None, dir, is_kept: true });
-    }
-    Ok(found)
-}
-
-fn dirs_in(dir: &Path) -> Result<Vec<(String, PathBuf)>, GitError> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(GitError::io("list", dir)(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(GitError::io("list", dir))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// The marker of a tree, if there is a whole one. One that cannot be read is an error: a tree without a marker has never
-/// been handed out, and is not looked at for work.
-fn read_marker(path: &Path) -> Result<Option<Marker>, GitError> {
-    let read = read_if_small(path, MARKER_BYTES_MAX).map_err(GitError::io("read", path))?;
-    let marker: Option<Marker> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(marker.filter(|marker| check_id(&marker.base).is_ok()))
 }
 
 fn remove_any_but_file(path: &Path) -> Result<(), GitError> {

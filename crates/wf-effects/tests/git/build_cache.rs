@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use tempfile::TempDir;
-use wf_effects::git::{
-    BuildCache, BuildCacheError, BuildCacheMode, BuildCacheOptions, Harvest, Origin, Start,
-};
+use wf_effects::git::{BuildCache, BuildCacheError, BuildCacheMode, BuildCacheOptions, Harvest, Origin, Start};
 
 use super::support::{names_in, read, write_all};
 
@@ -22,8 +20,17 @@ struct Place {
 impl Place {
     fn new(mode: BuildCacheMode, seed_bytes_max: u64) -> Self {
         let temp = TempDir::new().unwrap();
-        let cache = BuildCache::new(BuildCacheOptions { mode, root: temp.path().join("cache"), seed_bytes_max });
+        let root = temp.path().join("cache");
+        let cache = BuildCache::new(BuildCacheOptions { mode, root, seed_bytes_max, checkout: None });
         Self { temp, cache }
+    }
+
+    /// The same, of a project with a checkout.
+    fn with_checkout(mut self, checkout: &Path) -> Self {
+        let (mode, root) = (BuildCacheMode::Seeded, self.temp.path().join("cache"));
+        let checkout = Some(checkout.to_owned());
+        self.cache = BuildCache::new(BuildCacheOptions { mode, root, seed_bytes_max: 1 << 20, checkout });
+        self
     }
 
     fn seeded() -> Self {
@@ -75,7 +82,10 @@ fn a_tree_begins_with_what_another_built() {
     assert!(prepared.env.is_empty());
     let Start::Seeded { cloned, linked, copied } = prepared.start else { panic!("{prepared:?}") };
     assert_eq!(cloned + linked + copied, 2);
-    assert_eq!((read(&second.join(LIBRARY)), read(&second.join(FINGERPRINT))), ("library\n".into(), "fingerprint\n".into()));
+    assert_eq!(
+        (read(&second.join(LIBRARY)), read(&second.join(FINGERPRINT))),
+        ("library\n".into(), "fingerprint\n".into())
+    );
     assert_eq!(names_in(&second.join("target")), [".gitignore", "debug"]);
     assert_eq!(names_in(&second.join("target/debug")), [".fingerprint", "deps"]);
     // What may be rewritten in place is nobody else's; what is shared cannot be written.
@@ -146,19 +156,72 @@ fn a_seed_that_was_changed_is_not_used_and_is_replaced() {
     }
 }
 
+/// Changes what a file says and nothing else of it, as an agent could through a link in its tree.
+fn cover_up(file: &Path) {
+    let (mode, modified) = (file.metadata().unwrap().permissions(), file.metadata().unwrap().modified().unwrap());
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(file, "LIBRARY\n").unwrap();
+    std::fs::File::options().append(true).open(file).unwrap().set_modified(modified).unwrap();
+    std::fs::set_permissions(file, mode).unwrap();
+}
+
 #[test]
-fn a_change_that_covers_its_tracks_is_found_by_reading_all() {
+fn a_change_through_a_link_that_covers_its_tracks_is_noticed_and_handed_to_nobody() {
     let place = Place::seeded();
     harvest(&place, &place.built("first"));
+    let tree = place.project("second");
+    let Start::Seeded { linked, .. } = place.cache.prepare(&tree).unwrap().start else { panic!("no seed") };
     place.cache.verify().unwrap();
-    let file = place.seed_file(LIBRARY);
-    let (mode, modified) = (file.metadata().unwrap().permissions(), file.metadata().unwrap().modified().unwrap());
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-    std::fs::write(&file, "LIBRARY\n").unwrap();
-    std::fs::File::options().append(true).open(&file).unwrap().set_modified(modified).unwrap();
-    std::fs::set_permissions(&file, mode).unwrap();
+    cover_up(&tree.join(LIBRARY));
+    if linked == 0 {
+        // The file system makes clones: nothing but this tree was changed.
+        return place.cache.verify().unwrap();
+    }
     let error = place.cache.verify().unwrap_err();
     assert!(matches!(error, BuildCacheError::Damaged { .. }), "{error}");
+    let third = place.project("third");
+    let error = place.cache.prepare(&third).unwrap_err();
+    assert!(matches!(error, BuildCacheError::Damaged { .. }), "{error}");
+    assert_eq!(names_in(&third), ["Cargo.lock", "Cargo.toml"]);
+    // It is gone, so the next harvest is a seed again.
+    assert_eq!(place.cache.prepare(&third).unwrap().start, Start::Cold);
+    assert!(matches!(harvest(&place, &place.built("fourth")), Harvest::Taken { .. }));
+    assert!(matches!(place.cache.prepare(&third).unwrap().start, Start::Seeded { .. }));
+    assert_eq!(read(&third.join(LIBRARY)), "library\n");
+    let left = names_in(&place.temp.path().join("cache"));
+    assert_eq!(left.iter().filter(|name| name.starts_with('.')).count(), 0, "{left:?}");
+}
+
+#[test]
+fn a_seed_is_replaced_by_one_that_has_more() {
+    let place = Place::seeded();
+    harvest(&place, &place.built("first"));
+    let second = place.built("second");
+    write_all(&second, &[("target/debug/deps/libregex-0123456789abcdef.rlib", "regex\n")]);
+    assert_eq!(harvest(&place, &second), Harvest::Taken { files: 3, bytes: 26 });
+    assert_eq!(harvest(&place, &place.built("third")), Harvest::Current);
+}
+
+#[test]
+fn the_first_trees_begin_with_what_the_user_built() {
+    let place = Place::seeded();
+    let own = place.built("own");
+    let place = place.with_checkout(&own);
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let place = &place;
+            scope.spawn(move || {
+                let start = place.cache.prepare(&place.project(&format!("tree-{number}"))).unwrap().start;
+                assert!(matches!(start, Start::Seeded { .. }), "{start:?}");
+            });
+        }
+    });
+    assert_eq!(own.join(LIBRARY).metadata().unwrap().nlink(), 1);
+    // Whatever is there of it: an unfinished project is none.
+    let cold = Place::seeded();
+    let empty = cold.project("empty");
+    let cold = cold.with_checkout(&empty);
+    assert_eq!(cold.cache.prepare(&cold.project("tree")).unwrap().start, Start::Cold);
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use wf_effects::git::Repository;
+use wf_effects::git::{CombineOrder, FileOrder, Repository};
+use wf_kernel::effect::Part;
 
-use super::support::{Bench, make_executable, open_git, open_trees, order, raw, raw_output, users_own, write_all};
+use super::support::{Bench, make_executable, order, raw, raw_output, users_own, write_all};
 
 /// A program that leaves a file behind when it is run.
 fn trap(bench: &Bench, name: &str) -> String {
@@ -77,8 +78,7 @@ const ATTRIBUTES: &str = "* filter=t diff=t merge=t\n*.txt filter=p=q.r diff=t\n
 
 /// Every operation there is, with work in the tree.
 async fn every_operation(bench: &Bench) {
-    let git = open_git(&bench.lab.path("")).await;
-    let trees = open_trees(&git, &bench.repo, &bench.lab.path("trees")).await;
+    let trees = bench.successor().await;
     let repository = trees.repository().clone();
     trees.acquire("all", &bench.base).await.unwrap();
     let dir = trees.begin("all", &bench.base).await.unwrap().dir;
@@ -96,10 +96,39 @@ async fn every_operation(bench: &Bench) {
     trees.snapshot(&point.commit).await.unwrap();
     repository.checkout_state().await.unwrap();
     write_all(&bench.repo, &[("README", "changed by hand\n")]);
-    repository.snapshot_worktree("other", 5).await.unwrap();
-    repository.apply_to_checkout(&bench.base, &point.commit).await.unwrap();
+    let other = repository.snapshot_worktree("other", 5).await.unwrap().at.commit;
+    let order = FileOrder {
+        from: bench.base.clone(),
+        to: point.commit.clone(),
+        tag: "t1".to_owned(),
+        with_index: false,
+        leaves_others: false,
+    };
+    repository.change_files(&order).await.unwrap();
+    let (from, to) = (order.to.clone(), order.from.clone());
+    repository.change_files(&FileOrder { from, to, with_index: true, ..order }).await.unwrap();
+    repository.standing(&bench.base, &point.commit).await.unwrap();
     repository.create_branch("made", &point.commit).await.unwrap();
-    trees.release("all", &point.commit).await.unwrap();
+    repository.move_branch("refs/heads/made", &point.commit, &bench.base, "moved").await.unwrap();
+    repository.drop_branch("made", &bench.base).await.unwrap();
+    repository.pin("refs/whaleflow/run1/apply/1", &point.commit).await.unwrap();
+    repository.unpin("refs/whaleflow/run1/apply/1").await.unwrap();
+    repository.identity(&[]).await.unwrap();
+    repository.head_ref().await.unwrap();
+    repository.merge_base(&other, &point.commit).await.unwrap();
+    repository.merge(&bench.base, &other, &point.commit).await.unwrap();
+    let files = point.files.iter().map(|file| file.path.clone()).collect();
+    let fruit = Part { path: "all".to_owned(), base: bench.base.clone(), commit: point.commit.clone(), files };
+    let combine = CombineOrder {
+        reference: "refs/whaleflow/run1/b/both".to_owned(),
+        node: "both".to_owned(),
+        base: bench.base.clone(),
+        commit: bench.base.clone(),
+        parts: vec![fruit],
+        at_ms: 5,
+    };
+    repository.combine(&combine).await.unwrap();
+    trees.release("all", &point.commit, false).await.unwrap();
     trees.cleanup().await.unwrap();
 }
 
@@ -174,7 +203,7 @@ async fn a_config_that_is_poisoned_while_a_tree_is_in_use() {
     assert_eq!(point.files.len(), 2);
     write_all(&dir, &[("src/a.txt", "y\n")]);
     bench.trees.begin("b", &point.commit).await.unwrap();
-    bench.trees.release("b", &point.commit).await.unwrap();
+    bench.trees.release("b", &point.commit, false).await.unwrap();
     assert_silent(&bench);
 }
 
@@ -198,7 +227,7 @@ async fn check_tampering(name: &str, tamper: impl Fn(&Bench, &Path, &Path)) {
     tamper(&bench, &dir, &admin);
     bench.trees.acquire("b", &bench.base).await.unwrap();
     tamper(&bench, &dir, &admin);
-    bench.trees.release("b", &checkpoint.commit).await.unwrap();
+    bench.trees.release("b", &checkpoint.commit, false).await.unwrap();
     assert!(!dir.exists() && !admin.exists(), "{name}");
     assert_eq!(users_own(&bench.repo), before, "{name}");
     assert_silent(&bench);

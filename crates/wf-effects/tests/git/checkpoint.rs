@@ -208,7 +208,7 @@ async fn a_submodule_pointer_counts() {
     let point = bench.checkpoint("b", &["part"]).await;
     assert_eq!(bench.at(&format!("{}:part", point.commit)), raw(&part, &["rev-parse", "HEAD"]));
     // The checked out submodule is more than its pointer: it is kept.
-    let rescued = bench.trees.release("b", &point.commit).await.unwrap().unwrap();
+    let rescued = bench.trees.release("b", &point.commit, false).await.unwrap().unwrap();
     let message = raw(&bench.repo, &["log", "-1", "--format=%B", &rescued]);
     let kept = message.lines().find_map(|line| line.strip_prefix("kept: ")).unwrap();
     assert_eq!(read(&Path::new(kept).join("part/more")), "x\n");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use wf_effects::git::{GitError, Trees};
 
-use super::support::{Bench, make_executable, names_in, open_program, open_trees, order, raw, users_own, write_all};
+use super::support::{Bench, make_executable, names_in, open_program, order, raw, users_own, write_all};
 
 /// More calls than any operation makes.
 const CALLS_MAX: usize = 60;
@@ -31,7 +31,7 @@ impl Operation {
             Self::Acquire => trees.acquire("b", base).await.map(|at| at.tree),
             Self::Begin => trees.begin("b", base).await.map(|begun| begun.dir.display().to_string()),
             Self::Checkpoint => trees.checkpoint(order("b", base, &["**"])).await.map(|point| point.commit),
-            Self::Release => trees.release("b", base).await.map(|_| String::new()),
+            Self::Release => trees.release("b", base, false).await.map(|_| String::new()),
         }
     }
 }
@@ -51,7 +51,7 @@ async fn failing_trees(bench: &Bench, calls: usize, fault: Fault) -> Trees {
     std::fs::write(&program, script).unwrap();
     make_executable(&program);
     let git = open_program(&bench.lab.path(""), program).await;
-    open_trees(&git, &bench.repo, &bench.lab.path("trees")).await
+    bench.lab.trees_by(&git, &bench.repo, "trees", bench.lab.pool("failing")).await
 }
 
 fn all_refs_hold(repo: &Path, text: &str) -> bool {
@@ -117,4 +117,52 @@ async fn checkpoint() {
 #[tokio::test]
 async fn release() {
     check(Operation::Release).await;
+}
+
+/// A machine that stops in the middle of a change of a ref leaves git's lock file behind, and nobody who would remove it.
+#[tokio::test]
+async fn a_lock_that_nobody_holds_any_more_is_passed() {
+    let bench = Bench::new().await;
+    let dir = bench.ready("b").await;
+    write_all(&dir, &[("src/a.txt", "precious\n")]);
+    let lock = bench.repo.join(".git").join(format!("{}.lock", bench.trees.branch_ref("b")));
+    std::fs::write(&lock, "").unwrap();
+    let point = bench.trees.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&point.commit, "src/a.txt"), "precious");
+    assert_eq!(bench.at(&bench.trees.branch_ref("b")), point.commit);
+    assert!(!lock.exists());
+}
+
+/// What lies outside of the engine's own refs is somebody else's, its locks too.
+#[tokio::test]
+async fn a_lock_of_the_users_is_left_alone() {
+    let bench = Bench::new().await;
+    let lock = bench.repo.join(".git/refs/heads/new.lock");
+    std::fs::write(&lock, "").unwrap();
+    let made = bench.trees.repository().create_branch("new", &bench.base).await;
+    assert!(matches!(made, Err(GitError::Failed { .. })), "{made:?}");
+    assert!(lock.exists());
+}
+
+/// Trees are not made durable: after the machine stopped, any part of what a leaf wrote may be there, and no part of it is
+/// taken for the whole.
+#[tokio::test]
+async fn what_was_written_before_the_machine_stopped_is_not_kept_as_a_result() {
+    let bench = Bench::new().await;
+    let dir = bench.ready("b").await;
+    write_all(&dir, &[("src/a.txt", "precious\n")]);
+    let kept = bench.successor().await.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&kept.commit, "src/a.txt"), "precious", "another process of the same machine");
+
+    let bench = Bench::new().await;
+    let dir = bench.ready("b").await;
+    write_all(&dir, &[("src/a.txt", "precious\n")]);
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    bench.change_row("b", |used| used.boot = used.boot.replace(boot.trim(), "another")).await;
+    let successor = bench.successor().await;
+    let lost = successor.checkpoint(order("b", &bench.base, &["**"])).await;
+    assert!(matches!(lost, Err(GitError::Lost { .. })), "{lost:?}");
+    // It begins again where it had begun, and what is there is saved.
+    let begun = successor.begin("b", &bench.base).await.unwrap();
+    assert_eq!(bench.show(&begun.rescued.unwrap(), "src/a.txt"), "precious");
 }

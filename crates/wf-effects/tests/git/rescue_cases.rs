@@ -10,7 +10,7 @@ use rustix::process::geteuid;
 use wf_effects::git::{Git, GitError, Rescue, Rescues};
 
 use super::support::{
-    Bench, Lab, commit_all, make_executable, names_in, open_program, open_trees, options, raw, shell, write_all,
+    Bench, Lab, commit_all, make_executable, names_in, open_program, options, raw, raw_output, shell, write_all,
 };
 
 /// What is to be found again: in the commit, or in the directory to which the tree was moved.
@@ -30,7 +30,7 @@ async fn check_in(bench: Bench, is_crashed: bool, work: &impl Fn(&Bench, &Path),
     let reference = if is_crashed {
         bench.successor().await.begin("b", &bench.base).await.unwrap().rescued.expect("the work must be rescued")
     } else {
-        let reference = bench.trees.release("b", &bench.base).await.unwrap().expect("the work must be rescued");
+        let reference = bench.trees.release("b", &bench.base, false).await.unwrap().expect("the work must be rescued");
         assert!(!dir.exists());
         reference
     };
@@ -60,7 +60,11 @@ async fn changed_new_staged_and_moved_files() {
         raw(dir, &["add", "staged"]);
         std::fs::rename(dir.join("src/b.txt"), dir.join("moved.txt")).unwrap();
     };
-    check(work, &[("src/a.txt", b"changed\n"), ("deep/er/new", b"new\n"), ("staged", b"staged\n"), ("moved.txt", b"b\n")]).await;
+    check(
+        work,
+        &[("src/a.txt", b"changed\n"), ("deep/er/new", b"new\n"), ("staged", b"staged\n"), ("moved.txt", b"b\n")],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -94,7 +98,8 @@ async fn a_large_file_behind_an_lfs_pointer() {
         write_all(dir, &[(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")]);
         write_all(dir, &[("x.bin", "the content itself\n"), ("y.bin", "version https://git-lfs.github.com/spec/v1\n")]);
     };
-    check(work, &[("x.bin", b"the content itself\n"), ("y.bin", b"version https://git-lfs.github.com/spec/v1\n")]).await;
+    check(work, &[("x.bin", b"the content itself\n"), ("y.bin", b"version https://git-lfs.github.com/spec/v1\n")])
+        .await;
 }
 
 #[tokio::test]
@@ -120,7 +125,7 @@ async fn symbolic_links() {
     let bench = Bench::new().await;
     let dir = bench.ready("b").await;
     work(&bench, &dir);
-    let reference = bench.trees.release("b", &bench.base).await.unwrap().unwrap();
+    let reference = bench.trees.release("b", &bench.base, false).await.unwrap().unwrap();
     assert_eq!(bench.files_of(&reference), ".gitignore README dangling new out src");
     assert_eq!(bench.show(&reference, "dangling"), "nowhere");
     assert!(bench.lab.path("outside/secret").exists());
@@ -163,10 +168,11 @@ async fn a_repository_of_the_agents_own_in_place_of_the_pointer() {
     let dir = bench.ready("b").await;
     work(&bench, &dir);
     let mine = raw(&dir, &["rev-parse", "HEAD"]);
-    let reference = bench.trees.release("b", &bench.base).await.unwrap().unwrap();
+    let reference = bench.trees.release("b", &bench.base, false).await.unwrap().unwrap();
     let listed = Rescues::of(bench.trees.repository()).list(None).await.unwrap();
     let rescue = listed.into_iter().find(|rescue| rescue.reference == reference).unwrap();
-    let is_mine = |dir: &Path| std::fs::read(dir.join("refs/heads/mine")).is_ok_and(|id| id.trim_ascii_end() == mine.as_bytes());
+    let is_mine =
+        |dir: &Path| std::fs::read(dir.join("refs/heads/mine")).is_ok_and(|id| id.trim_ascii_end() == mine.as_bytes());
     assert!(rescue.kept.iter().any(|dir| is_mine(dir)), "{rescue:?}");
 }
 
@@ -199,7 +205,7 @@ async fn names_that_are_no_text() {
     std::fs::write(dir.join(name), "new\n").unwrap();
     std::fs::create_dir(dir.join(OsStr::from_bytes(b"\xff"))).unwrap();
     std::fs::write(dir.join(OsStr::from_bytes(b"\xff/-x")), "newer\n").unwrap();
-    let reference = bench.trees.release("b", &bench.base).await.unwrap().unwrap();
+    let reference = bench.trees.release("b", &bench.base, false).await.unwrap().unwrap();
     let into = bench.lab.path("restored");
     Rescues::of(bench.trees.repository()).restore(&reference, &into).await.unwrap();
     assert_eq!(std::fs::read(into.join(name)).unwrap(), b"new\n");
@@ -218,7 +224,7 @@ async fn paths_that_are_very_long() {
     let bench = Bench::new().await;
     let dir = bench.ready("b").await;
     work(&bench, &dir);
-    let reference = bench.trees.release("b", &bench.base).await;
+    let reference = bench.trees.release("b", &bench.base, false).await;
     let found = shell(&bench.lab.path("trees"), "find . -name x -type f | wc -l");
     let is_there = String::from_utf8_lossy(&found.stdout).trim() == "1";
     assert!(is_there, "{reference:?}");
@@ -231,7 +237,13 @@ async fn a_hundred_megabytes() {
         *byte = u8::try_from(index / 4096 % 251).unwrap();
     }
     let bench = Bench::new().await;
-    check_in(bench, false, &|_: &Bench, dir: &Path| std::fs::write(dir.join("large"), &large).unwrap(), &[("large", &large)]).await;
+    check_in(
+        bench,
+        false,
+        &|_: &Bench, dir: &Path| std::fs::write(dir.join("large"), &large).unwrap(),
+        &[("large", &large)],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -239,7 +251,7 @@ async fn empty_directories_are_no_work() {
     let bench = Bench::new().await;
     let dir = bench.ready("b").await;
     std::fs::create_dir_all(dir.join("empty/er")).unwrap();
-    assert_eq!(bench.trees.release("b", &bench.base).await.unwrap(), None);
+    assert_eq!(bench.trees.release("b", &bench.base, false).await.unwrap(), None);
     assert!(!dir.exists());
 }
 
@@ -260,11 +272,11 @@ async fn a_directory_that_vanished() {
     let dir = bench.ready("b").await;
     std::fs::remove_dir_all(&dir).unwrap();
     let checkpoint = bench.trees.checkpoint(super::support::order("b", &bench.base, &["**"])).await.unwrap_err();
-    assert!(matches!(checkpoint, GitError::Io { .. }) && checkpoint.hint().is_some(), "{checkpoint:?}");
+    assert!(matches!(checkpoint, GitError::Lost { .. }) && checkpoint.hint().is_some(), "{checkpoint:?}");
     let begun = bench.trees.begin("b", &bench.base).await.unwrap();
     assert_eq!((begun.rescued, begun.dir.join("README").exists()), (None, true));
     std::fs::remove_dir_all(&dir).unwrap();
-    assert_eq!(bench.trees.release("b", &bench.base).await.unwrap(), None);
+    assert_eq!(bench.trees.release("b", &bench.base, false).await.unwrap(), None);
     assert_eq!(names_in(&bench.repo.join(".git/worktrees")), Vec::<String>::new());
 }
 
@@ -279,7 +291,7 @@ async fn a_base_that_does_not_exist() {
         bench.trees.acquire("b", &none).await.unwrap_err(),
         bench.trees.begin("b", &none).await.unwrap_err(),
         bench.trees.discard("b", &none).await.unwrap_err(),
-        bench.trees.release("b", &none).await.unwrap_err(),
+        bench.trees.release("b", &none, false).await.unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(error, GitError::UnknownRevision { .. }) && error.hint().is_some(), "{error:?}");
@@ -296,7 +308,9 @@ async fn no_git_and_a_git_that_is_too_old() {
     let silent = lab.path("silent-git");
     std::fs::write(&silent, "#!/bin/sh\n").unwrap();
     make_executable(&silent);
-    for (program, is_absent) in [("/nonexistent/git".into(), true), ("no-such-git".into(), true), (old, false), (silent, false)] {
+    for (program, is_absent) in
+        [("/nonexistent/git".into(), true), ("no-such-git".into(), true), (old, false), (silent, false)]
+    {
         let error = Git::open(options(&lab.path(""), program)).await.unwrap_err();
         assert_eq!(matches!(error, GitError::Absent { .. }), is_absent, "{error:?}");
         assert!(is_absent || matches!(error, GitError::TooOld { .. }), "{error:?}");
@@ -325,12 +339,12 @@ async fn a_disk_that_is_full() {
     std::fs::write(&program, "#!/bin/sh\nulimit -f 40\nexec git \"$@\"\n").unwrap();
     make_executable(&program);
     let git = open_program(&bench.lab.path(""), program).await;
-    let cramped = open_trees(&git, &bench.repo, &bench.lab.path("trees")).await;
+    let cramped = bench.lab.trees_by(&git, &bench.repo, "trees", bench.lab.pool("first")).await;
     let error = cramped.checkpoint(super::support::order("b", &bench.base, &["**"])).await.unwrap_err();
     assert!(matches!(error, GitError::Failed { .. } | GitError::Io { .. }), "{error:?}");
     assert_eq!(std::fs::read(dir.join("large")).unwrap(), large);
     // What cannot be committed is moved beside the trees, whole.
-    let released = cramped.release("b", &bench.base).await;
+    let released = cramped.release("b", &bench.base, false).await;
     let reference = released.unwrap().expect("the work must be rescued");
     let rescues = Rescues::of(bench.trees.repository());
     let listed = rescues.list(None).await.unwrap();
@@ -371,11 +385,16 @@ async fn files_and_directories_without_permission() {
         write_all(&dir, &[("locked/x", "behind a lock\n"), ("open", "open\n")]);
         let locked = if is_dir { dir.join("locked") } else { dir.join("locked/x") };
         lock(&locked, 0);
-        let released = bench.trees.release("b", &bench.base).await;
+        let released = bench.trees.release("b", &bench.base, false).await;
         // Wherever it is now, it is there.
         let script = "chmod -R u+rwX . 2> /dev/null; cat $(find . -name x)";
         let found = shell(&bench.lab.path("trees"), script);
-        assert_eq!(String::from_utf8_lossy(&found.stdout), "behind a lock\n", "{is_dir} {released:?}");
+        let in_commit = match &released {
+            Ok(Some(reference)) => raw_output(&bench.repo, &["show", &format!("{reference}:locked/x")]).stdout,
+            _ => Vec::new(),
+        };
+        let places = [String::from_utf8_lossy(&found.stdout), String::from_utf8_lossy(&in_commit)];
+        assert!(places.iter().any(|text| text == "behind a lock\n"), "{is_dir} {released:?} {places:?}");
     }
 }
 
@@ -390,20 +409,24 @@ async fn directories_that_cannot_be_written() {
     let dir = bench.ready("b").await;
     write_all(&dir, &[("closed/x", "new\n")]);
     set(&dir.join("closed"), 0o555);
-    let reference = bench.trees.release("b", &bench.base).await.unwrap().unwrap();
+    let reference = bench.trees.release("b", &bench.base, false).await.unwrap().unwrap();
     assert_eq!(bench.show(&reference, "closed/x"), "new");
     assert!(!dir.exists());
     // The one of all trees, and the repository's objects: nothing can be saved, so nothing is touched.
-    for closed in ["trees/run1", "repo/.git/objects", "repo/.git/refs/whaleflow/run1"] {
+    for closed in ["trees", "repo/.git/objects", "repo/.git/refs/whaleflow/run1"] {
         let bench = Bench::new().await;
         let dir = bench.ready("b").await;
         write_all(&dir, &[("new", &format!("{}\n", "new ".repeat(1000)))]);
         let closed = bench.lab.path(closed);
         shell(Path::new("/"), &format!("chmod -R a-w '{}'", closed.display()));
-        let error = bench.trees.release("b", &bench.base).await.unwrap_err();
+        let error = bench.trees.release("b", &bench.base, false).await.unwrap_err();
         assert!(matches!(error, GitError::Io { .. } | GitError::Failed { .. }), "{error:?}");
         assert!(dir.join("new").exists(), "{closed:?}: {error:?}");
         shell(Path::new("/"), &format!("chmod -R u+w '{}'", closed.display()));
-        bench.trees.release("b", &bench.base).await.unwrap().expect("the work must be rescued");
+        let released = bench.trees.release("b", &bench.base, false).await.unwrap();
+        // It may have been saved the first time, before what could not be done.
+        let listed = Rescues::of(bench.trees.repository()).list(Some("run1")).await.unwrap();
+        assert_eq!(listed.len(), 1, "{closed:?} {released:?}");
+        assert!(bench.show(&listed[0].reference, "new").starts_with("new new "));
     }
 }

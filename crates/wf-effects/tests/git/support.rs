@@ -8,9 +8,10 @@ use std::process::Output;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use wf_effects::git::{CheckpointOrder, Git, GitOptions, Repository, Trees, TreesOptions};
+use wf_effects::git::{CheckpointOrder, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use wf_ir::Glob;
 use wf_kernel::record::Checkpoint;
+use wf_store::{Presence, Present, Store, TreeChange, TreeFilter, TreeRow, TreeUse};
 
 pub(crate) const RUN: &str = "run1";
 
@@ -18,6 +19,7 @@ pub(crate) const RUN: &str = "run1";
 pub(crate) struct Lab {
     pub(crate) temp: TempDir,
     pub(crate) git: Git,
+    pub(crate) store: Store,
 }
 
 /// A repository at `repo`, with the trees of [`RUN`] at `trees`.
@@ -32,7 +34,33 @@ impl Lab {
     pub(crate) async fn new() -> Self {
         let temp = TempDir::new().unwrap();
         let git = open_git(temp.path()).await;
-        Self { temp, git }
+        Self { temp, git, store: Store::memory() }
+    }
+
+    fn presence(&self) -> Presence {
+        Presence::open(self.temp.path()).unwrap()
+    }
+
+    /// Shows that a process lives. Of all others the trees think that they are gone.
+    pub(crate) fn announce(&self, holder: &str) -> Present {
+        self.presence().announce(holder).unwrap()
+    }
+
+    /// How trees are shared out in these tests, for a process of this name: none waits for the next branch.
+    pub(crate) fn pool(&self, holder: &str) -> PoolOptions {
+        let usual = PoolOptions::new(self.store.trees.clone(), holder);
+        PoolOptions { presence: Some(self.presence()), warm_max: 0, ..usual }
+    }
+
+    /// The trees of [`RUN`] at `root`, as a process of this name has them.
+    pub(crate) async fn trees(&self, repo: &Path, root: &str, pool: PoolOptions) -> Trees {
+        self.trees_by(&self.git, repo, root, pool).await
+    }
+
+    /// The same, made by another git.
+    pub(crate) async fn trees_by(&self, git: &Git, repo: &Path, root: &str, pool: PoolOptions) -> Trees {
+        let repository = Repository::discover(git, repo).await.unwrap();
+        Trees::open(&repository, &TreesOptions { root: self.path(root), run: RUN.to_owned(), pool }).unwrap()
     }
 
     /// The real path of a name in the directory.
@@ -79,14 +107,28 @@ impl Bench {
     }
 
     pub(crate) async fn over(lab: Lab, repo: PathBuf, base: String) -> Self {
-        let trees = open_trees(&lab.git, &repo, &lab.path("trees")).await;
+        let trees = lab.trees(&repo, "trees", lab.pool("first")).await;
         Self { lab, repo, base, trees }
     }
 
-    /// The same trees as another process would see them.
+    /// The same trees as another process sees them, after the first is gone.
     pub(crate) async fn successor(&self) -> Trees {
-        let git = open_git(&self.lab.path("")).await;
-        open_trees(&git, &self.repo, &self.lab.path("trees")).await
+        self.lab.trees(&self.repo, "trees", self.lab.pool("second")).await
+    }
+
+    /// The rows of trees, with what they say.
+    pub(crate) async fn rows(&self) -> Vec<TreeRow> {
+        let listed = self.lab.store.trees.trees(TreeFilter::default()).await.unwrap();
+        listed.into_iter().map(|listed| listed.row).collect()
+    }
+
+    /// Changes the row of a branch's tree behind the engine's back.
+    pub(crate) async fn change_row(&self, branch: &str, change: impl FnOnce(&mut TreeUse)) {
+        let is_of = |row: &TreeRow| row.used.tenant.as_ref().is_some_and(|tenant| tenant.branch == branch);
+        let row = self.rows().await.into_iter().find(is_of).unwrap();
+        let mut to = row.used.clone();
+        change(&mut to);
+        self.lab.store.trees.change_tree(TreeChange { slot: row.slot, epoch: row.epoch, to }).await.unwrap();
     }
 
     /// A tree at the base, where a leaf is about to begin.
@@ -122,11 +164,6 @@ pub(crate) fn order(branch: &str, begin: &str, writes: &[&str]) -> CheckpointOrd
         writes: writes.iter().map(|glob| Glob::parse(glob).unwrap()).collect(),
         at_ms: 1_700_000_000_123,
     }
-}
-
-pub(crate) async fn open_trees(git: &Git, repo: &Path, root: &Path) -> Trees {
-    let repository = Repository::discover(git, repo).await.unwrap();
-    Trees::open(&repository, &TreesOptions { root: root.to_owned(), run: RUN.to_owned() }).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests look for git where their caller does")]

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use wf_effects::git::{GitError, Repository, Trees, TreesOptions, list_trees};
+use wf_effects::git::{GitError, Repository, Trees, TreesOptions, kept_remainders};
+use wf_store::TreeStage;
 
-use super::support::{Bench, Lab, RUN, commit_all, names_in, open_trees, order, raw, read, users_own, write_all};
+use super::support::{Bench, Lab, RUN, commit_all, names_in, order, raw, read, users_own, write_all};
 
 fn rescues(bench: &Bench) -> Vec<String> {
     let listed = raw(&bench.repo, &["for-each-ref", "--format=%(refname)", "refs/whaleflow/run1/rescue"]);
@@ -33,8 +34,8 @@ async fn branches_do_not_see_each_other() {
     let (in_a, in_b) = (bench.checkpoint("x/a", &["**"]).await, bench.checkpoint("x/a/b", &["**"]).await);
     assert_eq!((read(&a.join("src/b.txt")), read(&b.join("src/a.txt"))), ("b\n".to_owned(), "a\n".to_owned()));
     assert_eq!((in_a.files.len(), in_b.files.len()), (1, 1));
-    assert_eq!(bench.trees.release("x/a", &in_a.commit).await.unwrap(), None);
-    assert_eq!(bench.trees.release("x/a/b", &in_b.commit).await.unwrap(), None);
+    assert_eq!(bench.trees.release("x/a", &in_a.commit, false).await.unwrap(), None);
+    assert_eq!(bench.trees.release("x/a/b", &in_b.commit, false).await.unwrap(), None);
     assert_eq!(users_own(&bench.repo), before);
     assert_eq!(worktrees(&bench.repo), 0);
     assert!(!bench.repo.join(".git/worktrees").exists());
@@ -174,15 +175,15 @@ async fn release_rescues_and_may_be_repeated() {
     write_all(&dir, &[("src/a.txt", "x\n")]);
     let point = bench.checkpoint("b", &["**"]).await;
     write_all(&dir, &[("late", "unsaved\n")]);
-    let reference = bench.trees.release("b", &point.commit).await.unwrap().unwrap();
+    let reference = bench.trees.release("b", &point.commit, false).await.unwrap().unwrap();
     assert_eq!(
         (bench.show(&reference, "late"), bench.at(&format!("{reference}^"))),
         ("unsaved".into(), point.commit.clone())
     );
     assert!(!dir.exists());
     assert_eq!(worktrees(&bench.repo), 0);
-    assert_eq!(bench.trees.release("b", &point.commit).await.unwrap(), None);
-    assert_eq!(bench.trees.release("never made", &bench.base).await.unwrap(), None);
+    assert_eq!(bench.trees.release("b", &point.commit, false).await.unwrap(), None);
+    assert_eq!(bench.trees.release("never made", &bench.base, false).await.unwrap(), None);
     assert_eq!(rescues(&bench), [reference]);
 }
 
@@ -201,9 +202,8 @@ async fn what_a_commit_cannot_hold_is_moved_away_whole() {
     assert_eq!(read(&kept[0].join("inner/unsaved")), "precious too\n");
     assert_eq!(raw(&kept[0].join("inner"), &["log", "-1", "--format=%s"]), "inside");
     assert_eq!(names_in(&dir), [".git", ".gitignore", "README", "src"]);
-    let listed = list_trees(&bench.lab.path("trees")).unwrap();
-    let listed: Vec<_> = listed.into_iter().map(|entry| (entry.branch, entry.dir, entry.is_kept)).collect();
-    assert_eq!(listed, [(Some("b".to_owned()), dir, false), (None, kept[0].clone(), true)]);
+    let listed = kept_remainders(&bench.lab.path("trees")).unwrap();
+    assert_eq!(listed, [(RUN.to_owned(), kept[0].clone())]);
     // Cleaning up leaves it where it is.
     assert_eq!(bench.trees.cleanup().await.unwrap(), Vec::<String>::new());
     assert_eq!(read(&kept[0].join("inner/unsaved")), "precious too\n");
@@ -227,9 +227,8 @@ async fn a_pipe_in_place_of_a_file_does_not_hold_anything_up() {
 async fn a_tree_that_was_never_whole_is_made_anew_without_a_rescue() {
     let bench = Bench::new().await;
     let dir = bench.ready("b").await;
-    // As after a crash in the middle of the checkout: entry and directory, but no marker.
-    let name = dir.file_name().unwrap().to_string_lossy().into_owned();
-    std::fs::remove_file(dir.parent().unwrap().join(format!(".meta/{name}.json"))).unwrap();
+    // As after a crash in the middle of the checkout: entry and directory, but nobody has got it.
+    bench.change_row("b", |used| used.stage = TreeStage::Making).await;
     std::fs::remove_file(dir.join("README")).unwrap();
     let successor = bench.successor().await;
     successor.acquire("b", &bench.base).await.unwrap();
@@ -262,7 +261,7 @@ async fn many_trees_at_once() {
             let dir = trees.begin(&branch, &base).await.unwrap().dir;
             write_all(&dir, &[("src/a.txt", &format!("{number}\n"))]);
             let point = trees.checkpoint(order(&branch, &base, &["src/**"])).await.unwrap();
-            assert_eq!(trees.release(&branch, &point.commit).await.unwrap(), None);
+            assert_eq!(trees.release(&branch, &point.commit, false).await.unwrap(), None);
             (point.commit, number)
         });
     }
@@ -331,7 +330,7 @@ async fn trees_of_a_linked_worktree_a_submodule_and_a_detached_head() {
     raw(&repo, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../part", "part"]);
     for (number, place) in ["linked", "repo/part"].into_iter().enumerate() {
         let top = lab.path(place);
-        let trees = open_trees(&lab.git, &top, &lab.path(&format!("trees{number}"))).await;
+        let trees = lab.trees(&top, &format!("trees{number}"), lab.pool("me")).await;
         let head = trees.repository().head_commit().await.unwrap().commit;
         trees.acquire("b", &head).await.unwrap();
         let dir = trees.begin("b", &head).await.unwrap().dir;
@@ -339,7 +338,7 @@ async fn trees_of_a_linked_worktree_a_submodule_and_a_detached_head() {
         write_all(&dir, &[("src/a.txt", "x\n")]);
         let point = trees.checkpoint(order("b", &head, &["**"])).await.unwrap();
         assert_eq!(point.files.len(), 1);
-        assert_eq!(trees.release("b", &point.commit).await.unwrap(), None);
+        assert_eq!(trees.release("b", &point.commit, false).await.unwrap(), None);
         assert_eq!(raw(&top, &["status", "--porcelain"]), "");
         assert_eq!(read(&top.join("src/a.txt")), "a\n");
     }
@@ -359,7 +358,7 @@ async fn a_sparse_checkout_has_whole_trees() {
         (read(&dir.join("README")), raw(&dir, &["status", "--porcelain"])),
         ("one\ntwo\n".into(), String::new())
     );
-    assert_eq!(bench.trees.release("b", &bench.base).await.unwrap(), None);
+    assert_eq!(bench.trees.release("b", &bench.base, false).await.unwrap(), None);
     assert_eq!(users_own(&bench.repo), before);
 }
 
@@ -379,7 +378,7 @@ async fn other_object_and_ref_formats_work() {
         assert_eq!(bench.show(&point.commit, "src/a.txt"), "x");
         assert_eq!(raw(&dir, &["rev-parse", "HEAD"]), point.commit);
         write_all(&dir, &[("src/a.txt", "unsaved\n")]);
-        let rescued = bench.trees.release("b", &point.commit).await.unwrap().unwrap();
+        let rescued = bench.trees.release("b", &point.commit, false).await.unwrap().unwrap();
         assert_eq!(bench.show(&rescued, "src/a.txt"), "unsaved");
     }
 }
@@ -391,10 +390,10 @@ async fn the_root_may_not_lie_in_the_repository() {
     let repository = Repository::discover(&lab.git, &repo).await.unwrap();
     std::os::unix::fs::symlink(&repo, lab.path("alias")).unwrap();
     for root in [repo.join("trees"), repo.join(".git/trees"), lab.path("alias/trees")] {
-        let options = TreesOptions { root, run: RUN.to_owned() };
+        let options = TreesOptions { root, run: RUN.to_owned(), pool: lab.pool("me") };
         assert!(matches!(Trees::open(&repository, &options), Err(GitError::Invalid { .. })), "{options:?}");
     }
     assert!(!repo.join("trees").exists());
-    let options = TreesOptions { root: lab.path("trees"), run: "../x".to_owned() };
+    let options = TreesOptions { root: lab.path("trees"), run: "../x".to_owned(), pool: lab.pool("me") };
     assert!(matches!(Trees::open(&repository, &options), Err(GitError::Invalid { .. })));
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wf_effects::git::{Git, GitOptions, Repository, Trees, TreesOptions, create_repository};
+use wf_effects::git::{Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions, create_repository};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
-use wf_effects::{CancelToken, Ctx, Effects, Grant, Steering};
+use wf_effects::{CancelToken, Ctx, Effects, Grant, ScratchDir, Steering};
 use wf_ir::{Draft, Key, Node, Span, Spanned, SpannedValue, Value, Workflow, validate};
 use wf_kernel::effect::{LeafRequest, Request, TreeUse};
 use wf_kernel::record::{Failure, Prepared, Success};
@@ -101,7 +101,8 @@ impl World {
             timeout: Duration::from_secs(120),
         });
         let (repository, at) = create_repository(&git.await.unwrap(), &top, "first", 0).await.unwrap();
-        let options = TreesOptions { root: dir.path().join("trees"), run: "r1".to_owned() };
+        let pool = PoolOptions::new(Store::memory().trees, "me");
+        let options = TreesOptions { root: dir.path().join("trees"), run: "r1".to_owned(), pool };
         let trees = Trees::open(&repository, &options).unwrap();
         Self::build(means, workflow("{}", children), dir, Some((repository, trees, at.commit)))
     }
@@ -116,17 +117,16 @@ impl World {
             Some((repository, trees, base)) => (Some(repository), Some(trees), base),
             None => (None, None, String::new()),
         };
-        let scratch_dir = dir.path().join("scratch");
-        std::fs::create_dir_all(&scratch_dir).unwrap();
         let env = [("PATH", PATH), ("LANG", "C"), ("COLOUR", "teal"), ("SECRET", "hidden")];
         let rules = if means.rules.is_empty() { Rules::default() } else { Rules::parse(means.rules, "t").unwrap() };
         let effects = LocalEffects::new(LocalOptions {
             catalog: Catalog { rules, seed: 7, is_paced: means.is_paced },
             trees,
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            scratch_dir,
+            scratch: ScratchDir::open(&dir.path().join("scratch")).unwrap(),
             is_trusted: means.is_trusted,
             build_cache: None,
+            supervisor: None,
         });
         Self {
             dir,

@@ -1,8 +1,9 @@
 //! Leaves in the tree of a branch: what they write stays, what they may not write is found, what is left is dropped.
 
 use expect_test::expect;
+use wf_effects::{Ctx, Effects, Grant};
 use wf_kernel::effect::{LeafRequest, Request, TreeUse};
-use wf_kernel::{Outcome, Phase};
+use wf_kernel::{Effect, EffectId, Outcome, Phase, Usage};
 
 use crate::setup::{Means, World, block, names, node, show, succeeded};
 
@@ -86,7 +87,7 @@ fn a_branch_from_edit_to_release() {
             (harvest.base, harvest.commit, harvest.files),
             (world.base.clone(), commit.clone(), checkpoint.files)
         );
-        let request = Request::Release { branch: "b".into(), commit };
+        let request = Request::Release { branch: "b".into(), commit, failed: false };
         assert_eq!(world.order(Phase::Release, request).await, Outcome::Released { rescued: None });
         assert_eq!(std::fs::read_to_string(world.top().join("src/a.txt")).unwrap(), "one\n");
     });
@@ -135,5 +136,23 @@ fn an_unknown_commit_is_a_failure_of_git() {
         let request = Request::Acquire { branch: "c".into(), base: "0".repeat(40) };
         let Outcome::Failed(failure) = world.order(Phase::Acquire, request).await else { panic!("it must fail") };
         assert_eq!(failure.code, "git");
+    });
+}
+
+#[test]
+fn whoever_has_lost_the_run_touches_no_tree_of_it() {
+    block(async {
+        let world = world().await;
+        let lost = || Ctx { grant: Grant::new(|| Box::pin(async { false })), ..world.ctx() };
+        let release = Request::Release { branch: "b".into(), commit: world.base.clone(), failed: false };
+        let acquire = Request::Acquire { branch: "other".into(), base: world.base.clone() };
+        for (phase, request) in [(Phase::Release, release), (Phase::Acquire, acquire)] {
+            let id = EffectId { subject: "b".into(), generation: 1, phase };
+            let outcome = world.effects.perform(Effect { id, request }, lost()).await;
+            assert_eq!(outcome, Outcome::Cancelled { usage: Usage::default() });
+        }
+        // The tree is still there, and its owner goes on with it.
+        let fix = world.perform(&world.in_branch("b/fix")).await;
+        expect![[r#""fixed" for 8 µ$"#]].assert_eq(&show(&world, &fix).await);
     });
 }

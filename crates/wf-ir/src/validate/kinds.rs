@@ -261,13 +261,23 @@ impl<'w> Lowering<'w, '_> {
         let raw = &self.raw.nodes[ix];
         let inputs = self.candidates(ix, "inputs");
         let how = raw.text("how");
-        let want = if how == Some("best") { Want::Number } else { Want::Any };
+        let want = match how {
+            Some("best") => Want::Number,
+            Some("combine") => Want::Bool,
+            _ => Want::Any,
+        };
         let by = self.expr_field(ix, "by", Place::Candidate(ix), want);
         let how = how?;
         let has_by = raw.given.contains("by");
         let model = how == "model";
-        if has_by && !matches!(how, "vote" | "best") {
+        if has_by && !matches!(how, "vote" | "best" | "combine") {
             self.useless(raw, "by", how);
+        }
+        if how == "combine" && raw.given.contains("on_empty") {
+            self.useless(raw, "on_empty", how);
+        }
+        if how != "combine" && raw.given.contains("take") {
+            self.useless(raw, "take", how);
         }
         if how == "best" && !has_by {
             self.report.error(codes::MISSING_KEY, &raw.span, "`reduce` needs `by` to find the best");
@@ -285,9 +295,44 @@ impl<'w> Lowering<'w, '_> {
             "merge" => How::Merge,
             "vote" => How::Vote { by },
             "best" => How::Best { by: by? },
+            "combine" => {
+                self.one_tournament(ix, inputs.as_ref()?)?;
+                How::Combine { take: strings(raw, "take"), by }
+            }
             _ => How::Model { ask: self.inner(ix)? },
         };
         Some(Reduce { inputs: inputs?, how, on_empty: raw.fields.get("on_empty").map(Spanned::to_value) })
+    }
+
+    /// What is combined is the outcome of one tournament, which must offer some of what is taken.
+    fn one_tournament(&mut self, ix: usize, inputs: &Candidates) -> Option<()> {
+        let raw = &self.raw.nodes[ix];
+        let span = raw.span_of("inputs");
+        let nodes = inputs.nodes();
+        let other =
+            nodes.iter().map(|node| &self.raw.nodes[node.0 as usize]).find(|node| !node.is(KindTag::Tournament));
+        let [contest] = nodes else {
+            let message = format!("`combine` needs one tournament, and `inputs` names {} nodes", nodes.len());
+            self.report.error(codes::WRONG_KIND, span, message);
+            return None;
+        };
+        if let Some(other) = other {
+            if other.tag.is_some() {
+                let message = format!("`combine` needs a tournament, and `{}` is {}", other.id, kind_word(other));
+                self.report.error(codes::WRONG_KIND, span, message);
+            }
+            return None;
+        }
+        let contest = &self.raw.nodes[contest.0 as usize];
+        let offered = strings(contest, "harvest");
+        let taken = strings(raw, "take");
+        // Its default is both, whatever the tournament offers; nothing of either is a mistake.
+        if let Some(missing) = taken.first().filter(|_| taken.iter().all(|what| !offered.contains(what))) {
+            let message = format!("`{}` takes {missing:?}, which `{}` does not harvest", raw.id, contest.id);
+            let hint = format!("add {missing:?} to the `harvest` of `{}`", contest.id);
+            self.report.hinted(codes::USELESS_FIELD, raw.span_of("take"), message, Some(hint));
+        }
+        Some(())
     }
 
     fn useless(&mut self, raw: &RawNode, field: &str, how: &str) {

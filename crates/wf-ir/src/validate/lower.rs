@@ -218,7 +218,8 @@ impl<'w> Lowering<'w, '_> {
             (target.is(KindTag::Tournament), "a tournament", None)
         } else {
             let hint = target.is(KindTag::Tournament).then(|| format!("write `{id}.winner`"));
-            (target.is(KindTag::Branch), "a branch", hint)
+            let combines = target.is(KindTag::Reduce) && target.text("how") == Some("combine");
+            (target.is(KindTag::Branch) || combines, "a branch", hint)
         };
         if !fits && target.tag.is_some() {
             let message = format!("`tree` needs {wanted}, and `{id}` is {}", kind_word(target));

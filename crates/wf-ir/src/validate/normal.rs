@@ -111,6 +111,7 @@ pub(super) fn read_workflow(root: &Spanned, report: &mut Report) -> Option<RawWo
     let picked = reader.pick(entries, fields::WORKFLOW, "a workflow", None, &root.span);
     let mut children = Vec::new();
     let mut values = BTreeMap::new();
+    let given_version = picked.get("schema_version").copied();
     for field in fields::WORKFLOW {
         let given = picked.get(field.name).copied();
         if let FieldType::Nodes { min } = field.ty {
@@ -119,7 +120,43 @@ pub(super) fn read_workflow(root: &Spanned, report: &mut Report) -> Option<RawWo
             values.insert(field.name, value);
         }
     }
-    Some(RawWorkflow { fields: values, nodes: reader.nodes, children, span: root.span.clone() })
+    let nodes = reader.nodes;
+    settle_version(&mut values, given_version, &nodes, &root.span, report);
+    Some(RawWorkflow { fields: values, nodes, children, span: root.span.clone() })
+}
+
+/// Writes down the lowest version that has everything the definition uses, so that one meaning has one hash and a new
+/// field changes none of a definition without it.
+fn settle_version(
+    values: &mut BTreeMap<&'static str, Spanned>,
+    given: Option<&Spanned>,
+    nodes: &[RawNode],
+    span: &Span,
+    report: &mut Report,
+) {
+    let newest = nodes.iter().map(|node| (version_of(node), node)).max_by_key(|(version, _)| *version);
+    let needed = newest.map_or(1, |(version, _)| version);
+    if let (Some(Spanned { value: SpannedValue::Int(version), span }), Some((_, node))) = (given, newest)
+        && *version >= 1
+        && *version < i64::from(needed)
+    {
+        let message = format!("this definition says schema version {version}, and `{}` needs {needed}", node.id);
+        let hint = "leave `schema_version` out: it is found from what the definition uses".to_owned();
+        report.hinted(codes::OLDER_SCHEMA, span, message, Some(hint));
+    }
+    if values.contains_key("schema_version") {
+        let value = SpannedValue::Int(i64::from(needed));
+        values.insert("schema_version", Spanned { value, span: span.clone() });
+    }
+}
+
+/// The version of the definition that brought what a node uses.
+fn version_of(node: &RawNode) -> u32 {
+    match node.tag {
+        Some(KindTag::Reduce) if node.text("how") == Some("combine") => 2,
+        Some(KindTag::Agent) if node.fields.contains_key("tasks") => 2,
+        _ => 1,
+    }
 }
 
 /// Says so when the definition is written for a version that this binary does not know. Its keys may mean anything
@@ -422,6 +459,12 @@ impl<'r> Reader<'r> {
             let children: usize = lists.iter().map(|(_, list)| list.len()).sum();
             let width = i64::try_from(children.max(1)).unwrap_or(i64::MAX);
             values.insert("width", Spanned { value: SpannedValue::Int(width), span: span.clone() });
+        }
+        let combines =
+            matches!(values.get("how").map(|how| &how.value), Some(SpannedValue::Str(how)) if how == "combine");
+        if tag == KindTag::Reduce && combines && !values.contains_key("take") {
+            let both = Value::List(["tests", "patches"].map(Value::from).to_vec());
+            values.insert("take", Spanned::from_value(&both, span));
         }
     }
 

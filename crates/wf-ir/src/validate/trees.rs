@@ -7,7 +7,7 @@ use crate::codes;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::fields::KindTag;
 use crate::glob::Glob;
-use crate::node::{Candidates, Kind, TreeRef};
+use crate::node::{Candidates, How, Kind, NodeIx, Reduce, TreeRef};
 
 use super::kinds::number;
 use super::lower::{Lowered, kind_word};
@@ -26,7 +26,14 @@ pub(super) fn check(raw: &RawWorkflow, lowered: &mut Lowered, order: &Order, rep
         trees.writers(*ix, false, &mut writers);
     }
     for ix in 0..raw.nodes.len() {
-        trees.winner_has_a_tree(ix);
+        if let Some(TreeRef::Winner(tournament)) = trees.lowered.nodes[ix].tree {
+            trees.winner_has_a_tree(ix, "tree", tournament);
+        }
+        if let Kind::Reduce(Reduce { how: How::Combine { .. }, inputs, .. }) = &trees.lowered.nodes[ix].kind
+            && let [tournament] = *inputs.nodes()
+        {
+            trees.winner_has_a_tree(ix, "inputs", tournament);
+        }
     }
 }
 
@@ -188,8 +195,7 @@ impl Trees<'_, '_> {
     }
 
     /// The winner of a tournament has a tree only when every candidate is a branch.
-    fn winner_has_a_tree(&mut self, ix: usize) {
-        let Some(TreeRef::Winner(tournament)) = self.lowered.nodes[ix].tree else { return };
+    fn winner_has_a_tree(&mut self, ix: usize, field: &str, tournament: NodeIx) {
         let Kind::Tournament(node) = &self.lowered.nodes[tournament.0 as usize].kind else { return };
         let candidates: Vec<usize> = match &node.candidates {
             Candidates::List(list) => list.iter().map(|ix| ix.0 as usize).collect(),
@@ -199,7 +205,8 @@ impl Trees<'_, '_> {
                 set.children().skip(skipped).collect()
             }
         };
-        let treeless = candidates.into_iter().map(|ix| &self.raw.nodes[ix]).find(|node| !node.is(KindTag::Branch));
+        let is_treeless = |ix: &usize| !self.lowered.nodes[*ix].kind.ends_in_a_tree();
+        let treeless = candidates.into_iter().find(is_treeless).map(|ix| &self.raw.nodes[ix]);
         if let Some(candidate) = treeless.filter(|candidate| candidate.tag.is_some()) {
             let message = format!(
                 "the winner of `{}` may have no tree: `{}` is {}",
@@ -208,7 +215,7 @@ impl Trees<'_, '_> {
                 kind_word(candidate)
             );
             let hint = "let every candidate be a branch".to_owned();
-            self.report.hinted(codes::WRONG_KIND, self.raw.nodes[ix].span_of("tree"), message, Some(hint));
+            self.report.hinted(codes::WRONG_KIND, self.raw.nodes[ix].span_of(field), message, Some(hint));
         }
     }
 }

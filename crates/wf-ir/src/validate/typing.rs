@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::codes;
 use crate::expr::TypeScope;
-use crate::node::{Candidates, How, InputDecl, Kind, NodeIx};
+use crate::node::{Candidates, How, InputDecl, Kind, NodeIx, Reduce};
 use crate::types::Type;
 
 use super::lower::{ExprUse, Lowered, TemplatePath, Want, span_within};
@@ -153,6 +153,10 @@ impl Typing<'_, '_> {
     /// The type that all candidates of a node have.
     fn candidate_type(&self, ix: usize) -> Type {
         match &self.lowered.nodes[ix].kind {
+            Kind::Reduce(Reduce { how: How::Combine { .. }, inputs, .. }) => match inputs.nodes() {
+                [contest] => self.candidate_type(contest.0 as usize),
+                _ => Type::Any,
+            },
             Kind::Reduce(reduce) => self.common_type(&reduce.inputs),
             Kind::Pareto { candidates, .. } => self.common_type(candidates),
             Kind::Tournament(tournament) => self.common_type(&tournament.candidates),
@@ -211,6 +215,7 @@ impl Typing<'_, '_> {
                 How::Vote { .. } => record([("value", Type::Any), ("votes", Type::Int), ("total", Type::Int)]),
                 How::Best { .. } => self.common_type(&reduce.inputs),
                 How::Model { ask } => self.lowered.nodes[ask.0 as usize].ty.clone(),
+                How::Combine { .. } => combined_type(),
             },
             Kind::Pareto { candidates, .. } => list(record([
                 ("path", Type::Str),
@@ -221,6 +226,7 @@ impl Typing<'_, '_> {
                 ("winner", Type::Str),
                 ("value", self.common_type(&tournament.candidates)),
                 ("ranking", list(Type::Any)),
+                ("bracket", list(Type::Any)),
                 ("fruit", list(Type::Any)),
             ]),
             Kind::TeacherReview { review, .. } => self.lowered.nodes[review.0 as usize].ty.clone(),
@@ -335,6 +341,22 @@ fn output_type(kind: &Kind) -> Type {
         Kind::Approve(approve) => approve.form.as_ref().map_or(Type::Any, Type::from_schema),
         _ => Type::Any,
     }
+}
+
+/// The type of a winner's tree with chosen fruit.
+fn combined_type() -> Type {
+    let part = [("path", Type::Str), ("files", list(Type::Str))];
+    record([
+        ("winner", Type::Str),
+        ("commit", Type::Str),
+        ("base", Type::Str),
+        ("tree", Type::Str),
+        ("files", list(Type::Str)),
+        ("insertions", Type::Int),
+        ("deletions", Type::Int),
+        ("taken", list(record(part.clone()))),
+        ("left", list(record(part.into_iter().chain([("why", Type::Str)])))),
+    ])
 }
 
 fn tree_type() -> Type {

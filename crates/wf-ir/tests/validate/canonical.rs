@@ -64,6 +64,31 @@ fn two_spellings_have_one_hash() {
 }
 
 #[test]
+fn a_definition_has_the_lowest_version_that_has_what_it_uses() {
+    let fixes = "{parallel: fixes, children: [{branch: a, children: [{test: t, argv: [x]}]}, {branch: b, children: [{test: t, argv: [y]}]}]},
+        {tournament: pick, candidates: fixes, by: \"1\", harvest: [tests, patches]}";
+    let plain = workflow(&format!("{{workflow: w, children: [{fixes}]}}"));
+    assert!(plain.canonical().contains(r#""schema_version":1"#));
+    let said = workflow(&format!("{{workflow: w, schema_version: 2, children: [{fixes}]}}"));
+    assert_eq!(said.hash(), plain.hash(), "what a source says of itself is no meaning");
+    let combine = format!("{fixes}, {{reduce: both, inputs: pick, how: combine}}");
+    let newer = workflow(&format!("{{workflow: w, children: [{combine}]}}"));
+    assert!(
+        newer.canonical().contains(r#""schema_version":2"#)
+            && newer.canonical().contains(r#""take":["tests","patches"]"#)
+    );
+    assert_eq!(workflow(&format!("{{workflow: w, schema_version: 2, children: [{combine}]}}")).hash(), newer.hash());
+    let older = format!("{{workflow: w, schema_version: 1, children: [{combine}]}}");
+    super::check(
+        &older,
+        expect![[r#"
+        1:31: WF0128 this definition says schema version 1, and `both` needs 2
+             hint: leave `schema_version` out: it is found from what the definition uses
+    "#]],
+    );
+}
+
+#[test]
 fn every_kind_reads_back() {
     let original = workflow(super::schema::EVERY_KIND);
     let again = Workflow::from_canonical(original.canonical()).unwrap();

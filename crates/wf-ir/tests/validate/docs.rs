@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use wf_ir::codes;
 
 const DOCS: &str = include_str!("../../../../docs/errors.md");
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
     include_str!("shape.rs"),
     include_str!("names.rs"),
+    include_str!("canonical.rs"),
     include_str!("resources.rs"),
     include_str!("preflight.rs"),
     include_str!("hostile.rs"),

@@ -425,3 +425,92 @@ fn outputs_read_the_root() {
         "#]],
     );
 }
+
+#[test]
+fn a_combination_is_of_one_tournament_that_offers_what_is_taken() {
+    let contest = |harvest: &str| {
+        format!(
+            "{{parallel: f, children: [{{branch: a, children: [{{test: t, argv: [x]}}]}}, {{branch: b, children: [{{test: t, argv: [y]}}]}}]}},
+             {{tournament: pick, candidates: f, by: \"1\", harvest: [{harvest}]}},"
+        )
+    };
+    let check = |contest: &str, combine: &str, expected: expect_test::Expect| {
+        check_nodes(&format!("{contest}\n{combine}"), expected)
+    };
+    let all = contest("tests, patches");
+    check(&all, "{reduce: r, inputs: pick, how: combine}, {test: t, argv: [x], tree: r}", expect!["ok"]);
+    check(
+        &all,
+        "{reduce: r, inputs: [pick], how: combine, take: [tests], by: \"value.results.t.passed\"}, {branch: on, tree: r, children: [{test: t, argv: [x]}]}",
+        expect!["ok"],
+    );
+    check(
+        &all,
+        "{reduce: r, inputs: f, how: combine}",
+        expect![[r#"
+            3:21: WF0204 `combine` needs a tournament, and `f` is a parallel
+        "#]],
+    );
+    check(
+        &all,
+        "{reduce: r, inputs: [pick, f], how: combine}",
+        expect![[r#"
+            3:21: WF0204 `combine` needs one tournament, and `inputs` names 2 nodes
+        "#]],
+    );
+    check(
+        &all,
+        "{reduce: r, inputs: pick, how: combine, by: \"1\", on_empty: 3, prompt: x}",
+        expect![[r#"
+            3:45: WF0302 `by` must be true or false, and this is int
+            3:60: WF0121 `on_empty` means nothing when `how` is "combine"
+            3:71: WF0121 `prompt` means nothing when `how` is "combine"
+        "#]],
+    );
+    check(
+        &all,
+        "{reduce: r, inputs: pick, how: combine, take: []}",
+        expect![[r#"
+            3:47: WF0123 `take` needs at least 1 item
+        "#]],
+    );
+    check(
+        &all,
+        "{reduce: r, inputs: pick, how: concat, take: [tests]}",
+        expect![[r#"
+            3:46: WF0121 `take` means nothing when `how` is "concat"
+        "#]],
+    );
+    check(
+        &all,
+        "{reduce: r, inputs: pick, how: concat}, {test: t, argv: [x], tree: r}",
+        expect![[r#"
+            3:68: WF0204 `tree` needs a branch, and `r` is a reduce
+        "#]],
+    );
+    check(
+        &contest("results"),
+        "{reduce: r, inputs: pick, how: combine}",
+        expect![[r#"
+            3:1: WF0121 `r` takes "tests", which `pick` does not harvest
+                 hint: add "tests" to the `harvest` of `pick`
+        "#]],
+    );
+    check(&contest("tests"), "{reduce: r, inputs: pick, how: combine}", expect!["ok"]);
+    check(
+        &contest("tests"),
+        "{reduce: r, inputs: pick, how: combine, take: [patches]}",
+        expect![[r#"
+            3:47: WF0121 `r` takes "patches", which `pick` does not harvest
+                 hint: add "patches" to the `harvest` of `pick`
+        "#]],
+    );
+    check(
+        "{ask: a, prompt: x}, {ask: b, prompt: y}, {tournament: pick, candidates: [a, b], by: \"1\", harvest: [tests]},",
+        "{reduce: r, inputs: pick, how: combine}",
+        expect![[r#"
+            2:21: WF0204 the winner of `pick` may have no tree: `a` is an ask
+                 hint: let every candidate be a branch
+        "#]],
+    );
+}

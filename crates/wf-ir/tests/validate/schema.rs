@@ -40,6 +40,8 @@ pub(crate) const EVERY_KIND: &str = r#"{
         {reduce: joined, inputs: each, how: concat, on_empty: []},
         {reduce: merged, inputs: [plan], how: merge}, {reduce: voted, inputs: each, how: vote},
         {reduce: best, inputs: each, how: best, by: "value.n"},
+        {reduce: combined, inputs: [pick], how: combine, take: [tests], by: "value.insertions > 0"},
+        {test: recheck, argv: [make, test], tree: combined},
         {reduce: told, inputs: each, how: model, prompt: "{{ items }}", output: {type: string}},
         {sequence: more, when: "inputs.n > 1", accept: [failed, skipped], on_failure: continue, children: [
             {cond: c, condition: "plan.n > 1", then: [{wait: nap, duration: 10s}], otherwise: [{wait: go, signal: go-on, timeout: 1h}]},

@@ -206,11 +206,11 @@ fn kinds() {
 #[test]
 fn a_newer_definition_is_refused_by_name() {
     check(
-        "{workflow: w, schema_version: 2, children: [], sparkles: true}",
+        "{workflow: w, schema_version: 3, children: [], sparkles: true}",
         expect![[r#"
-        1:31: WF0108 this definition has schema version 2; this binary knows versions up to 1
-             hint: use a newer whaleflow
-    "#]],
+            1:31: WF0108 this definition has schema version 3; this binary knows versions up to 2
+                 hint: use a newer whaleflow
+        "#]],
     );
     check(
         "{workflow: w, schema_version: 0, children: [{ask: a, prompt: x}]}",

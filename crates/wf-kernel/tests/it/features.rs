@@ -1,8 +1,9 @@
 //! What each node does, one screen each: a workflow, a script of answers, and the timeline that comes of it.
 //!
 //! A script line is `PATH[@ATTEMPT]: ANSWER`, where an answer is `json VALUE`, `fail CODE`, `final CODE` (not worth
-//! another attempt), `adds TASK…` (to the list of tasks), `timeout`, `throttle MS`, `hang` (never answers), `wrote FILE…` for checkpoints, or `full MS` for a
-//! branch whose tree is not to be had the first time. What no line names succeeds at once with a text. Lines that begin
+//! another attempt), `adds TASK…` (to the list of tasks), `timeout`, `throttle MS`, `hang` (never answers), `wrote FILE…` for checkpoints, `lost` for one
+//! that finds that the first attempt's work went with the machine, or `full MS` for a branch whose tree is not to be had
+//! the first time. What no line names succeeds at once with a text. Lines that begin
 //! with `>` are carried out when nothing else can happen. Commands: `> approve PATH`, `> reject PATH`, `> signal NAME`,
 //! `> cancel [PATH]`, `> pause [PATH] [now]`, `> resume [PATH|tokens=N]`, `> steer PATH TEXT`, `> retry`. And accidents:
 //! `> die` (the owner does, and another adopts the run), `> lose PATH` (the worker that performs it is gone).
@@ -14,7 +15,7 @@ use expect_test::{Expect, expect};
 use serde_json::{Value as Json, json};
 use wf_ir::node::Budget;
 use wf_ir::{Kind, Value, Workflow};
-use wf_kernel::record::{Adopted, EffectOutcome, Failure, Success, WorkerLost};
+use wf_kernel::record::{Adopted, EffectOutcome, Failure, Success, TREE_LOST, WorkerLost};
 use wf_kernel::{
     Command, Decision, Effect, Input, InputBody, Outcome, Record, Replay, Request, RunState, Usage, ValueRef,
     in_flight, step,
@@ -119,6 +120,17 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
             let busy = |ms: &str| Outcome::Throttled { retry_after_ms: ms.parse().unwrap(), usage: Usage::default() };
             return Some(full.map_or(plain, busy));
         }
+        Request::Checkpoint { leaf, .. } if effect.id.generation < 4 && is_lost(script, leaf) => {
+            return Some(Outcome::Failed(Box::new(Failure {
+                code: TREE_LOST.to_owned(),
+                message: "the machine stopped".to_owned(),
+                retryable: true,
+                usage: Usage::default(),
+                evidence: None,
+                artifacts: BTreeMap::new(),
+                rescued: None,
+            })));
+        }
         Request::Checkpoint { leaf, .. } => {
             let Some(files) = script.answers.get(&**leaf).and_then(|it| it.strip_prefix("wrote ")) else {
                 return Some(plain);
@@ -166,6 +178,10 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
         "hang" => None,
         _ => Some(success(Value::from("fine"), usage)),
     }
+}
+
+fn is_lost(script: &Script, leaf: &str) -> bool {
+    script.answers.get(leaf).is_some_and(|it| it == "lost")
 }
 
 fn effect_node(effect: &Effect) -> wf_ir::NodeIx {
@@ -683,6 +699,37 @@ fn a_write_after_the_test_leaves_nothing_verified() {
 }
 
 #[test]
+fn work_that_went_with_the_machine_is_done_again_and_no_command_unasked() {
+    check(
+        json!([{ "branch": "b", "writes": ["**"], "children": [
+            { "agent": "work", "prompt": "x", "writes": ["src/**"] },
+            { "command": "note", "argv": ["note"], "writes": ["src/**"] }] }]),
+        "b/work: lost\nb/note: lost\n> retry b/note",
+        expect![[r#"
+            |    0 order acquire of b
+            |    1 open b
+            |    2 start b/work #1
+            |    3 order checkpoint of b/work
+            |    4 rewind b/work
+            |    5 start b/work #1
+            |    6 order checkpoint of b/work
+            |    7 end b/work succeeded
+            |    8 start b/note #1
+            |    9 order checkpoint of b/note
+            |   10 doubt b/note
+            |   11 > retry b/note
+            |   12 start b/note #1
+            |   13 order checkpoint of b/note
+            |   14 end b/note succeeded
+            |   14 order harvest of b
+            |   15 end b succeeded
+            |   15 order release of b
+            |   16 run succeeded verified none outputs {inline:{base:base,commit:43820dabcfe7,deletions:1,files:[src/a.rs],insertions:2,results:{note:fine,work:fine},tree:tree-43820dabcfe7}}
+        "#]],
+    );
+}
+
+#[test]
 fn a_gate_is_resolved_once() {
     check(
         json!([{ "approve": "go", "prompt": "go on?" }, ask("a"), { "approve": "more", "prompt": "more?" }]),
@@ -764,6 +811,61 @@ fn pausing_now_uses_no_attempt() {
         |    7 end b skipped: {closed:{cause:cancelled}}
         |    7 run cancelled verified none outputs {inline:null}
     "#]],
+    );
+}
+
+#[test]
+fn a_paused_run_orders_nothing_new() {
+    check(
+        json!([{ "parallel": "p", "children": [
+            ask("a"),
+            { "sequence": "s", "children": [{ "approve": "go", "prompt": "go on?" }, ask("b")] },
+        ] }]),
+        "p/a: hang\n> pause\n> approve p/s/go\n> resume\n> cancel",
+        expect![[r#"
+            |    0 open p
+            |    0 open p/s
+            |    1 start p/a #1
+            |    2 gate p/s/go
+            |    3 > pause
+            |    3 suspend: paused
+            |    4 > approve p/s/go
+            |    4 end p/s/go succeeded
+            |    5 > resume
+            |    5 resume
+            |    6 start p/s/b #1
+            |    7 end p/s/b succeeded
+            |    7 end p/s succeeded
+            |    8 > cancel
+            |    8 close "": cancelled
+            |    8 cancel p/a
+            |    9 end p/a cancelled: {closed:{cause:cancelled}}
+            |    9 end p succeeded
+            |    9 run cancelled verified none outputs {inline:{a:null,s:{b:fine,go:{note:yes}}}}
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_dead_owner_had_in_flight_is_paid_for_in_full() {
+    check(
+        json!({ "workflow": "it", "budget": { "tokens": 150 }, "children": [ask("a")] }),
+        "a: hang\n> die\n> resume tokens=100\n> cancel",
+        expect![[r#"
+            |    1 start a #1
+            |    2 > die
+            |    2 rewind a
+            |    3 wait a: budget
+            |    3 run budget_exceeded verified none outputs {inline:null}
+            |    4 > resume tokens=100
+            |    4 resume
+            |    4 start a #1
+            |    5 > cancel
+            |    5 close "": cancelled
+            |    5 cancel a
+            |    6 end a cancelled: {closed:{cause:cancelled}}
+            |    6 run cancelled verified none outputs {inline:null}
+        "#]],
     );
 }
 
@@ -1049,5 +1151,96 @@ fn a_need_that_failed_skips_what_needs_it() {
             |    4 end p succeeded
             |    4 run succeeded verified none outputs {inline:{a:null,b:null,c:fine}}
         "#]],
+    );
+}
+
+/// Three branches (of those with an even number the simulated harvest adds a test), a tournament, a combination.
+fn combination(combine: Json) -> Json {
+    let way = |id: &str| {
+        json!({ "branch": id, "writes": ["**"], "children": [
+            { "agent": "work", "prompt": id, "writes": ["**"] }, { "test": "tests", "argv": ["true"] }] })
+    };
+    json!([{ "parallel": "ways", "children": [way("b1"), way("b2"), way("b4")] },
+           { "tournament": "pick", "candidates": "ways", "by": "0 - size(value.files)", "harvest": ["tests", "patches"] },
+           combine, { "test": "again", "argv": ["true"], "tree": "both" }])
+}
+
+/// What comes after the tournament.
+fn check_combination(combine: Json, script: &str, expected: Expect) {
+    check_rest(combination(combine), script, expected);
+}
+
+fn check_rest(children: Json, script: &str, expected: Expect) {
+    let source = json!({ "workflow": "it", "children": children });
+    let commands = std::collections::VecDeque::new();
+    let answers = script.lines().map(|line| line.trim().split_once(": ").unwrap());
+    let answers = answers.map(|(path, answer)| (path.to_owned(), answer.to_owned())).collect();
+    let timeline = timeline(&workflow(&source), &mut Script { answers, commands });
+    let rest = timeline.lines().skip_while(|line| !line.contains("end pick")).skip(1);
+    expected.assert_eq(&rest.map(|line| format!("{line}\n")).collect::<String>());
+}
+
+#[test]
+fn a_winner_takes_the_fruit_of_losers_and_is_tested_again() {
+    check_combination(
+        json!({ "reduce": "both", "inputs": "pick", "how": "combine" }),
+        "",
+        expect![[r#"
+        |   21 order combine of both
+        |   25 end both succeeded = {"base":"base","commit":"23544e5bb9ed","deletions":1,"files":["tests/5b8095139d70.rs"],"insertions":2,"left":[{"files":["tests/161f8f1a3b17.rs"],"path":"ways/b4","why":"it is in the way"}],"taken":[{"files":["tests/5b8095139d70.rs"],"path":"ways/b2"}],"tree":"tree-23544e5bb9ed","winner":"ways/b1"}
+        |   26 start again #1
+        |   27 end again succeeded
+        |   27 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+    "#]],
+    );
+    // Only whose fruit `by` chooses, and only of the sort that is taken.
+    check_combination(
+        json!({ "reduce": "both", "inputs": "pick", "how": "combine", "by": "path == 'ways/b4'" }),
+        "",
+        expect![[r#"
+            |   21 order combine of both
+            |   25 end both succeeded = {"base":"base","commit":"4a59ee2e0155","deletions":1,"files":["tests/161f8f1a3b17.rs"],"insertions":2,"left":[],"taken":[{"files":["tests/161f8f1a3b17.rs"],"path":"ways/b4"}],"tree":"tree-4a59ee2e0155","winner":"ways/b1"}
+            |   26 start again #1
+            |   27 end again succeeded
+            |   27 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+        "#]],
+    );
+    check_combination(
+        json!({ "reduce": "both", "inputs": "pick", "how": "combine", "take": ["patches"] }),
+        "",
+        expect![[r#"
+            |   21 order combine of both
+            |   25 end both succeeded = {"base":"base","commit":"2a9cb2f01e75","deletions":0,"files":[],"insertions":0,"left":[],"taken":[],"tree":"tree-2a9cb2f01e75","winner":"ways/b1"}
+            |   26 start again #1
+            |   27 end again succeeded
+            |   27 run succeeded verified passed outputs {inline:{exit_code:0,passed:true}}
+        "#]],
+    );
+    // A test that does not pass with it is the last word on the run.
+    check_combination(
+        json!({ "reduce": "both", "inputs": "pick", "how": "combine" }),
+        "again: json {\"passed\": false, \"exit_code\": 1}",
+        expect![[r#"
+            |   21 order combine of both
+            |   25 end both succeeded = {"base":"base","commit":"23544e5bb9ed","deletions":1,"files":["tests/5b8095139d70.rs"],"insertions":2,"left":[{"files":["tests/161f8f1a3b17.rs"],"path":"ways/b4","why":"it is in the way"}],"taken":[{"files":["tests/5b8095139d70.rs"],"path":"ways/b2"}],"tree":"tree-23544e5bb9ed","winner":"ways/b1"}
+            |   26 start again #1
+            |   27 end again succeeded
+            |   27 run succeeded verified failed outputs {inline:{exit_code:1,passed:false}}
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_combined_without_a_winner() {
+    let mut children = combination(json!({ "reduce": "both", "inputs": "pick", "how": "combine" }));
+    children[1]["require"] = json!("status == 'no'");
+    check_rest(
+        children,
+        "x: fail",
+        expect![[r#"
+        |   21 end both failed: empty
+        |   21 end again skipped: {stopped:{path:pick}}
+        |   24 run failed verified passed outputs {inline:null}
+    "#]],
     );
 }

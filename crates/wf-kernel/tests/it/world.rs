@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use wf_ir::{Digest, Kind, Spanned, Value, Workflow};
-use wf_kernel::record::{Checkpoint, Failure, FileChange, Prepared, Success, TreeAt};
+use wf_kernel::effect::Part;
+use wf_kernel::record::{Checkpoint, Combined, Failure, FileChange, LeftOut, Prepared, Success, Taken, TreeAt};
 use wf_kernel::{Amount, Effect, LeafRequest, Outcome, Request, TreeUse, Usage, ValueRef};
 
 /// SplitMix64: small, seedable, and good enough to vary schedules.
@@ -195,8 +196,14 @@ impl Maker {
         } else {
             tournament["judge"] = json!({ "prompt": "which of {{ first.path }} and {{ second.path }}?" });
         }
-        let children = json!([{ "parallel": set, "children": branches }, tournament,
+        let mut children = json!([{ "parallel": set, "children": branches }, tournament,
                    { "reduce": self.id("r"), "inputs": set, "how": "concat", "on_empty": [] }]);
+        if self.next.is_multiple_of(2) {
+            // Decided by a number that is there anyway, so that seeds draw what they drew before.
+            let (pick, both) = (children[1]["tournament"].clone(), self.id("x"));
+            children[1]["harvest"] = json!(["tests", "patches"]);
+            children.as_array_mut().unwrap().push(json!({ "reduce": both, "inputs": pick, "how": "combine" }));
+        }
         json!({ "sequence": self.id("q"), "children": children })
     }
 }
@@ -234,15 +241,47 @@ pub(crate) fn answer(seed: u64, weather: Weather, workflow: &Workflow, effect: &
                 out_of_scope: Vec::new(),
             }))
         }
-        Request::Harvest { base, commit, .. } => Outcome::Checkpointed(Box::new(Checkpoint {
+        Request::Harvest { branch, base, commit } => Outcome::Checkpointed(Box::new(Checkpoint {
             base: base.clone(),
             commit: commit.clone(),
             tree: tree_of(commit),
-            files: if base == commit { Vec::new() } else { vec![changed("src/a.rs")] },
+            files: harvested(branch, base, commit),
             out_of_scope: Vec::new(),
         })),
         Request::Release { .. } => Outcome::Released { rescued: None },
+        Request::Combine { base, commit, parts, at_ms, .. } => combined(base, commit, parts, *at_ms),
     }
+}
+
+/// The first part fits, every second one does not.
+fn combined(base: &str, winner: &str, parts: &[Part], at_ms: i64) -> Outcome {
+    let (mut taken, mut left) = (Vec::new(), Vec::new());
+    for (at, part) in parts.iter().enumerate() {
+        let (path, files) = (part.path.clone(), part.files.clone());
+        match at % 2 {
+            0 => taken.push(Taken { path, files }),
+            _ => left.push(LeftOut { path, files, why: "it is in the way".to_owned() }),
+        }
+    }
+    let commit = if taken.is_empty() { winner.to_owned() } else { short(&(winner, &taken, at_ms)) };
+    let files = taken.iter().flat_map(|part| &part.files).map(|file| changed(file)).collect();
+    let checkpoint =
+        Checkpoint { base: base.to_owned(), tree: tree_of(&commit), commit, files, out_of_scope: Vec::new() };
+    Outcome::Combined(Box::new(Combined { checkpoint, taken, left }))
+}
+
+/// Every branch that wrote has changed one file that all change; of those that are drawn, some have added a test.
+fn harvested(branch: &str, base: &str, commit: &str) -> Vec<FileChange> {
+    if base == commit {
+        return Vec::new();
+    }
+    let mut files = vec![changed("src/a.rs")];
+    let number = branch.rsplit("/b").next().and_then(|number| number.parse::<u32>().ok());
+    if number.is_some_and(|number| number.is_multiple_of(2)) {
+        let change = "added".to_owned();
+        files.push(FileChange { change, ..changed(&format!("tests/{commit}.rs")) });
+    }
+    files
 }
 
 /// Whether no tree is to be had; depends on the generation, so that it ends.

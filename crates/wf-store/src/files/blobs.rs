@@ -1,14 +1,15 @@
 //! Blobs as files, `blobs/ab/cdef…`: written to a temporary file, made durable, then renamed to the digest of their
 //! content, and the name made durable too.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wf_ir::Digest;
 
-use super::{make_durable_dir, sync_dir};
+use super::{make_dir, sync_dir};
 use crate::{BlobError, Blobs, BoxFuture};
 
 /// The blobs in a directory.
@@ -19,11 +20,22 @@ pub(crate) struct FileBlobs {
 struct Dir {
     root: PathBuf,
     bytes_max: u64,
+    fans: Mutex<HashMap<PathBuf, Fan>>,
+}
+
+/// What is known of a directory of blobs; nothing at first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fan {
+    /// Its own name is durable.
+    Durable,
+    /// Making it or its names durable has failed once. A second time may claim a success that is none, so what is in it
+    /// is written anew.
+    Suspect,
 }
 
 impl FileBlobs {
     pub(crate) fn open(root: &Path, bytes_max: u64) -> Self {
-        Self { dir: Arc::new(Dir { root: root.to_owned(), bytes_max }) }
+        Self { dir: Arc::new(Dir { root: root.to_owned(), bytes_max, fans: Mutex::default() }) }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -76,21 +88,46 @@ impl Dir {
         }
         let digest = Digest::of(bytes);
         let (dir, path) = self.place(&digest);
-        // The file may be there because another process renamed it a moment ago, so its name is made durable in any
-        // case. One that is damaged is replaced.
-        let stored = match self.get(&digest) {
-            Ok(_) => Ok(()),
-            Err(BlobError::Missing { .. } | BlobError::Damaged { .. } | BlobError::TooLarge { .. }) => {
-                self.write(&dir, &path, bytes)
-            }
+        let is_suspect = self.fan(&dir) == Some(Fan::Suspect);
+        // One that is damaged is replaced.
+        let is_there = match self.get(&digest) {
+            Ok(_) => !is_suspect,
+            Err(BlobError::Missing { .. } | BlobError::Damaged { .. } | BlobError::TooLarge { .. }) => false,
             Err(error @ BlobError::Unavailable(_)) => return Err(error),
         };
-        stored.and_then(|()| sync_dir(&dir)).map_err(|error| BlobError::Unavailable(error.into()))?;
+        self.keep(&dir, &path, bytes, is_there).map_err(|error| BlobError::Unavailable(error.into()))?;
         Ok(digest)
     }
 
-    fn write(&self, dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        make_durable_dir(dir)?;
+    fn fan(&self, dir: &Path) -> Option<Fan> {
+        // Nothing that holds this lock can leave the map half-changed.
+        self.fans.lock().unwrap_or_else(PoisonError::into_inner).get(dir).copied()
+    }
+
+    fn keep(&self, dir: &Path, path: &Path, bytes: &[u8], is_there: bool) -> io::Result<()> {
+        let fan = self.fan(dir);
+        make_dir(dir)?;
+        if !is_there {
+            self.write(path, bytes)?;
+        }
+        // Directory and file may be there because another process made them a moment ago, so their names are made
+        // durable in any case.
+        let synced = sync_dir(dir).and_then(|()| if fan == Some(Fan::Durable) { Ok(()) } else { sync_dir(&self.root) });
+        let mut fans = self.fans.lock().unwrap_or_else(PoisonError::into_inner);
+        match (synced, fan) {
+            (Ok(()), Some(Fan::Durable | Fan::Suspect)) => Ok(()),
+            (Ok(()), None) => {
+                fans.insert(dir.to_owned(), Fan::Durable);
+                Ok(())
+            }
+            (Err(error), _) => {
+                fans.insert(dir.to_owned(), Fan::Suspect);
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         // A temporary file has mode 0600 and vanishes if anything below fails.
         let mut file = tempfile::NamedTempFile::new_in(self.root.join("tmp"))?;
         file.write_all(bytes)?;

@@ -1,14 +1,18 @@
 //! What is read of the board: tasks and workers.
 
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::reads::{as_limit, bad_text, known_run_no, unsigned};
+use super::sums::{TASKS, WORKERS, check_intact};
 use crate::fleet::WORKERS_MAX;
 use crate::{BoardFilter, Capabilities, Epoch, NewTask, ReadError, RunId, TaskFilter, TaskRow, TaskStatus, WorkerRow};
 
 /// The columns of [`task_row`].
 const TASK_ROW: &str = "instance, attempt, generation, epoch, kind, status, worker, priority, needs, waits_for, at_ms,
     lease_until_ms, heartbeat_ms, reported, updated_ms";
+static TASK_INTACT: LazyLock<String> = LazyLock::new(|| TASKS.intact("tasks"));
 
 /// The condition of the index `tasks_live`. SQLite uses the index only where a query has it word for word.
 const LIVE: &str = "status IN ('pending', 'claimed', 'blocked')";
@@ -88,12 +92,14 @@ pub(super) fn list(statuses: &[TaskStatus]) -> String {
         ("tasks", format!("status IN ({words})"))
     };
     format!(
-        "SELECT {TASK_ROW} FROM {from} WHERE run_no = ?1 AND {standing} AND (instance, attempt) > (?2, ?3)
-         ORDER BY instance, attempt LIMIT ?4"
+        "SELECT {TASK_ROW}, {} FROM {from} WHERE run_no = ?1 AND {standing} AND (instance, attempt) > (?2, ?3)
+         ORDER BY instance, attempt LIMIT ?4",
+        *TASK_INTACT
     )
 }
 
 fn task_row(row: &Row<'_>, run: &RunId) -> rusqlite::Result<TaskRow> {
+    check_intact(row, 15, || format!("a task of run {run}"))?;
     let task = NewTask {
         instance: row.get(0)?,
         attempt: row.get(1)?,
@@ -127,10 +133,12 @@ pub(crate) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskStatu
 
 /// The workers.
 pub(crate) fn workers(conn: &Connection) -> Result<Vec<WorkerRow>, ReadError> {
-    let mut select = conn.prepare_cached(
-        "SELECT worker, slots, busy, can, host, started_ms, heartbeat_ms FROM workers ORDER BY worker LIMIT ?1",
-    )?;
+    let mut select = conn.prepare_cached(&format!(
+        "SELECT worker, slots, busy, can, host, started_ms, heartbeat_ms, {} FROM workers ORDER BY worker LIMIT ?1",
+        WORKERS.intact("workers")
+    ))?;
     let rows = select.query_map([as_limit(WORKERS_MAX)], |row| {
+        check_intact(row, 7, || "a worker".to_owned())?;
         let can: Option<String> = row.get(3)?;
         let can = Capabilities::from_json(can.as_deref()).map_err(|error| bad_text(3, std::io::Error::other(error)))?;
         Ok(WorkerRow {

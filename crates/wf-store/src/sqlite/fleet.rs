@@ -1,11 +1,13 @@
 //! What workers write: claims, signs of life, reports.
 
 use std::cmp::Reverse;
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::ops::{absent, post_message};
+use super::ops::{absent, cursor_of, post_message};
 use super::reads::{self, as_limit, bad_text, unsigned};
+use super::sums::{REQUESTS, SIGNALS, TASKS, WORKERS, check_intact};
 use super::writer::{Failed, WriteOp};
 use super::{Fault, board};
 use crate::fleet::{CLAIM_BYTES_MAX, CLAIM_TASKS_MAX, Hold, WORKER_KEPT_MS, run_is_over};
@@ -19,6 +21,46 @@ use crate::{
 pub(crate) struct ClaimTasks {
     pub(crate) claim: Claim,
 }
+
+/// A task that its worker still holds, and whose row is what was written: ?1 to ?5.
+static HELD: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "run_no = (SELECT run_no FROM runs WHERE run = ?1) AND instance = ?2 AND attempt = ?3
+         AND status = 'claimed' AND worker = ?4 AND epoch = ?5 AND reported = 0 AND {}",
+        TASKS.intact("tasks")
+    )
+});
+static PROLONG: LazyLock<String> = LazyLock::new(|| {
+    let changes = [("lease_until_ms", "max(coalesce(lease_until_ms, ?6), ?6)"), ("heartbeat_ms", "?7")];
+    format!("{} WHERE {}", TASKS.update(&changes), *HELD)
+});
+static GIVE_BACK: LazyLock<String> = LazyLock::new(|| {
+    let changes = [
+        ("status", "'pending'"),
+        ("worker", "NULL"),
+        ("epoch", "epoch + 1"),
+        ("lease_until_ms", "NULL"),
+        ("heartbeat_ms", "NULL"),
+    ];
+    format!("{} WHERE {}", TASKS.update(&changes), *HELD)
+});
+static REPORT: LazyLock<String> = LazyLock::new(|| {
+    let changes = [("reported", "1"), ("updated_ms", "?4")];
+    format!("{} WHERE run_no = ?1 AND instance = ?2 AND attempt = ?3", TASKS.update(&changes))
+});
+static SELECT_HOLD: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT status, worker, epoch, reported, {} FROM tasks WHERE run_no = ?1 AND instance = ?2 AND attempt = ?3",
+        TASKS.intact("tasks")
+    )
+});
+static SELECT_SIGNALS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT text, {} FROM signals
+         WHERE run_no = (SELECT run_no FROM runs WHERE run = ?1) AND instance = ?2 AND attempt = ?3 ORDER BY signal_no",
+        SIGNALS.intact("signals")
+    )
+});
 
 /// Which tasks a claim is about.
 #[derive(Clone, Copy)]
@@ -102,12 +144,13 @@ fn chosen(scope: Scope) -> String {
                  AND (instance, attempt) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4)))"
         ),
     };
+    let intact = TASKS.intact("candidate");
     format!(
         "WITH RECURSIVE {candidates},
          first AS (
              SELECT run_no, instance, attempt, priority, at_ms,
                  coalesce((SELECT octet_length(request) FROM requests WHERE request_no = candidate.request_no), 0) AS bytes
-             FROM candidate ORDER BY {URGENT_FIRST} LIMIT ?2),
+             FROM candidate WHERE {intact} ORDER BY {URGENT_FIRST} LIMIT ?2),
          chosen AS MATERIALIZED (
              SELECT run_no, instance, attempt FROM (
                  SELECT *, sum(bytes) OVER (ORDER BY {URGENT_FIRST} ROWS UNBOUNDED PRECEDING) AS all_bytes FROM first)
@@ -136,13 +179,25 @@ impl WriteOp for ClaimTasks {
         };
         let mut update = conn.prepare_cached(&format!(
             "{}
-             UPDATE tasks SET status = 'claimed', worker = ?5, epoch = epoch + 1, lease_until_ms = ?7,
-                 heartbeat_ms = ?6, updated_ms = ?6, reported = 0, waits_for = NULL
+             {}
              WHERE (run_no, instance, attempt) IN (SELECT run_no, instance, attempt FROM chosen)
              RETURNING instance, attempt, epoch, generation, kind, priority, at_ms, run_no,
                  (SELECT run FROM runs WHERE runs.run_no = tasks.run_no),
-                 (SELECT request FROM requests WHERE requests.request_no = tasks.request_no)",
-            chosen(choice.scope)
+                 (SELECT request FROM requests WHERE requests.request_no = tasks.request_no),
+                 request_no IS NULL
+                     OR (SELECT {} FROM requests WHERE requests.request_no = tasks.request_no)",
+            chosen(choice.scope),
+            TASKS.update(&[
+                ("status", "'claimed'"),
+                ("worker", "?5"),
+                ("epoch", "epoch + 1"),
+                ("lease_until_ms", "?7"),
+                ("heartbeat_ms", "?6"),
+                ("updated_ms", "?6"),
+                ("reported", "0"),
+                ("waits_for", "NULL"),
+            ]),
+            REQUESTS.intact("requests"),
         ))?;
         let (now_ms, until_ms) = (self.claim.now_ms, self.claim.now_ms.saturating_add(self.claim.ttl_ms));
         let given = update.query_map(
@@ -175,6 +230,7 @@ type Urgency = (Reverse<i64>, i64, i64);
 fn claimed(row: &Row<'_>) -> rusqlite::Result<Claimed> {
     let run = RunId::parse(row.get_ref(8)?.as_str()?).map_err(|error| bad_text(8, error))?;
     let task = TaskRef { run, instance: row.get(0)?, attempt: row.get(1)?, epoch: Epoch(unsigned(row, 2)?) };
+    check_intact(row, 10, || format!("the request of task {} attempt {}", task.instance, task.attempt))?;
     Ok(Claimed { task, generation: row.get(3)?, kind: row.get(4)?, request: row.get(9)? })
 }
 
@@ -190,11 +246,7 @@ impl WriteOp for Beats {
     fn write(&self, conn: &Connection) -> Result<Vec<Beat>, Failed<TaskError>> {
         let beat = &self.heartbeat;
         write_worker(conn, &beat.worker, beat.now_ms)?;
-        let mut prolong = conn.prepare_cached(
-            "UPDATE tasks SET lease_until_ms = max(coalesce(lease_until_ms, ?6), ?6), heartbeat_ms = ?7
-             WHERE run_no = (SELECT run_no FROM runs WHERE run = ?1) AND instance = ?2 AND attempt = ?3
-                 AND status = 'claimed' AND worker = ?4 AND epoch = ?5 AND reported = 0",
-        )?;
+        let mut prolong = conn.prepare_cached(&PROLONG)?;
         let until_ms = beat.now_ms.saturating_add(beat.ttl_ms);
         let mut beats = Vec::with_capacity(beat.held.len());
         for task in &beat.held {
@@ -216,28 +268,23 @@ impl WriteOp for Beats {
 fn write_worker(conn: &Connection, worker: &WorkerRow, now_ms: i64) -> rusqlite::Result<()> {
     conn.prepare_cached("DELETE FROM workers WHERE heartbeat_ms < ?1")?
         .execute([now_ms.saturating_sub(WORKER_KEPT_MS)])?;
-    conn.prepare_cached(
-        "INSERT OR REPLACE INTO workers (worker, slots, busy, can, host, started_ms, heartbeat_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        worker.worker,
-        worker.slots,
-        worker.busy,
-        Capabilities::to_json(&worker.can),
-        worker.host,
-        worker.started_ms,
-        now_ms,
-    ])
-    .map(|_| ())
+    conn.prepare_cached(&WORKERS.insert(true))?
+        .execute(params![
+            worker.worker,
+            worker.slots,
+            worker.busy,
+            Capabilities::to_json(&worker.can),
+            worker.host,
+            worker.started_ms,
+            now_ms,
+        ])
+        .map(|_| ())
 }
 
 fn signals(conn: &Connection, task: &TaskRef) -> rusqlite::Result<Vec<TaskSignal>> {
-    let mut select = conn.prepare_cached(
-        "SELECT text FROM signals
-         WHERE run_no = (SELECT run_no FROM runs WHERE run = ?1) AND instance = ?2 AND attempt = ?3 ORDER BY signal_no",
-    )?;
+    let mut select = conn.prepare_cached(&SELECT_SIGNALS)?;
     let signals = select.query_map(params![task.run.as_str(), task.instance, task.attempt], |row| {
+        check_intact(row, 1, || format!("a signal of task {} attempt {}", task.instance, task.attempt))?;
         Ok(row.get::<_, Option<String>>(0)?.map_or(TaskSignal::Cancel, TaskSignal::Text))
     })?;
     signals.collect()
@@ -266,15 +313,7 @@ impl WriteOp for Complete {
 
     fn write(&self, conn: &Connection) -> Result<u64, Failed<CompleteError>> {
         let Completion { task, worker, message, at_ms } = &self.completion;
-        let mut select = conn.prepare_cached(
-            "SELECT r.run_no, h.inbox_cursor, h.ended FROM runs r JOIN heads h ON h.run_no = r.run_no WHERE r.run = ?1",
-        )?;
-        let found = select
-            .query_row([task.run.as_str()], |row| {
-                Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, row.get::<_, bool>(2)?))
-            })
-            .optional()?;
-        let Some((run_no, cursor, ended)) = found else {
+        let Some((run_no, cursor, ended)) = cursor_of(conn, &task.run)? else {
             return Err(absent(self, conn, &task.run, |run| CompleteError::Missing { run }));
         };
         if let Some(current) = not_held(conn, run_no, task, worker)? {
@@ -286,10 +325,7 @@ impl WriteOp for Complete {
         let Some(id) = post_message(conn, run_no, cursor, message, *at_ms)? else {
             return Err(Failed::Refused(CompleteError::Full));
         };
-        conn.prepare_cached(
-            "UPDATE tasks SET reported = 1, updated_ms = ?4 WHERE run_no = ?1 AND instance = ?2 AND attempt = ?3",
-        )?
-        .execute(params![run_no, task.instance, task.attempt, at_ms])?;
+        conn.prepare_cached(&REPORT)?.execute(params![run_no, task.instance, task.attempt, at_ms])?;
         Ok(id)
     }
 
@@ -307,11 +343,10 @@ impl WriteOp for Complete {
 
 /// The epoch of a task that `worker` does not hold; nothing if it holds it.
 fn not_held(conn: &Connection, run_no: i64, task: &TaskRef, worker: &str) -> rusqlite::Result<Option<Epoch>> {
-    let mut select = conn.prepare_cached(
-        "SELECT status, worker, epoch, reported FROM tasks WHERE run_no = ?1 AND instance = ?2 AND attempt = ?3",
-    )?;
+    let mut select = conn.prepare_cached(&SELECT_HOLD)?;
     let found = select
         .query_row(params![run_no, task.instance, task.attempt], |row| {
+            check_intact(row, 4, || format!("task {} attempt {}", task.instance, task.attempt))?;
             let holder: Option<String> = row.get(1)?;
             let epoch = Epoch(unsigned(row, 2)?);
             let hold = Hold { status: board::status(row, 0)?, worker: holder.as_deref(), epoch, reported: row.get(3)? };
@@ -332,12 +367,7 @@ impl WriteOp for Abandon {
     type Err = TaskError;
 
     fn write(&self, conn: &Connection) -> Result<usize, Failed<TaskError>> {
-        let mut update = conn.prepare_cached(
-            "UPDATE tasks SET status = 'pending', worker = NULL, epoch = epoch + 1, lease_until_ms = NULL,
-                 heartbeat_ms = NULL
-             WHERE run_no = (SELECT run_no FROM runs WHERE run = ?1) AND instance = ?2 AND attempt = ?3
-                 AND status = 'claimed' AND worker = ?4 AND epoch = ?5 AND reported = 0",
-        )?;
+        let mut update = conn.prepare_cached(&GIVE_BACK)?;
         let mut given_back = 0;
         for task in &self.tasks {
             let key = (task.run.as_str(), &task.instance, task.attempt);
@@ -385,17 +415,19 @@ mod tests {
     /// A store with `done` tasks that are over, `unfit` that wait for somebody who can do more, and 100 open ones.
     fn store(dir: &std::path::Path, done: u32, unfit: u32) -> Connection {
         let (_, conn) = Place::prepare(dir, &SqliteOptions::default()).unwrap();
+        let sum = TASKS.columns.join(", ");
         let row = |count: u32, name: &str, status: &str, needs: &str, priority: u32| {
             format!(
                 "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < {count})
                  INSERT INTO tasks (run_no, instance, attempt, epoch, kind, status, priority, needs, at_ms, updated_ms,
                      generation, request_no)
                  SELECT n % 2 + 1, '{name}' || n, 1, 1, 'agent', '{status}', {priority}, '{needs}', n, n, 1, n + 1
-                 FROM n WHERE n < {count};"
+                 FROM n WHERE n < {count};
+                 UPDATE tasks SET sum = row_sum({sum}) WHERE instance LIKE '{name}%';"
             )
         };
         conn.execute_batch(&format!(
-            "INSERT INTO runs VALUES (1, 'r1', 'w', x'', '', 0), (2, 'r2', 'w', x'', '', 1);
+            "INSERT INTO runs VALUES (1, 'r1', 'w', x'', '', 0, 0), (2, 'r2', 'w', x'', '', 1, 0);
              {} {} {} {}",
             row(done, "done", "done", "[]", 0),
             row(unfit, "unfit", "pending", r#"["gpu"]"#, 9),

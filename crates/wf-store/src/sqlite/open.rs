@@ -9,8 +9,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::{sums, wal};
 use crate::OpenError;
-use crate::files::{FILE_MODE, make_dirs, sync_dir};
+use crate::files::{FILE_MODE, has_blobs, make_dirs, sync_dir};
 
 /// The first SQLite whose write-ahead log cannot be corrupted by a reset (3.51.3). It is bundled, and asserted.
 pub const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -18,7 +19,18 @@ pub const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// Marks a file as a store of ours ("whal").
 const APPLICATION_ID: i64 = 0x7768_616c;
 /// The schemas, oldest first; the version of the last is how many there are.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
+/// The schema that this program writes.
+pub const SCHEMA: i64 = MIGRATIONS.len() as i64;
+/// What the names of databases begin with that are being made.
+pub(crate) const NEW_PREFIX: &str = "new-";
+/// What the names of copies begin with that are being made.
+pub(crate) const BACKUP_PREFIX: &str = "backup-";
 /// How often a statement asks again for a lock that another process holds. With the pauses of [`wait_for_lock`] it
 /// gives up after some six seconds.
 const LOCK_TRIES_MAX: i32 = 2_000;
@@ -31,6 +43,8 @@ const CACHE_KIB: i64 = 8_192;
 /// How many prepared statements each connection keeps.
 const STATEMENTS_MAX: usize = 64;
 
+/// How many directories above a new store are made durable.
+const ANCESTORS_SYNCED: usize = 4;
 /// How many backups of one schema are kept at most; beyond, nothing is migrated until somebody has cleared them away.
 const BACKUPS_MAX: u32 = 100;
 
@@ -72,8 +86,14 @@ impl Place {
         }
         let place = Self { path: dir.join("store.db"), pages_max: options.pages_max };
         make_file(&place.path)?;
+        if place.path.symlink_metadata().map_err(io_fault)?.len() == 0 {
+            // A new one appears with its tables.
+            return Err(OpenError::Damaged { detail: "the database is empty".to_owned() });
+        }
         let conn = place.writer()?;
+        check_log(&conn, &place.path)?;
         migrate(&conn, &place, MIGRATIONS)?;
+        make_found(&conn, dir)?;
         Ok((place, conn))
     }
 
@@ -90,7 +110,7 @@ impl Place {
     /// memory only, although it can be read: it is moved into the database, durably, before anything is built on it.
     pub(crate) fn writer_after_fault(&self) -> Result<Connection, OpenError> {
         let conn = self.writer()?;
-        check_schema(&conn, MIGRATIONS.len() as i64)?;
+        check_schema(&conn, SCHEMA)?;
         let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(fault)?;
         if busy != 0 {
             return Err(OpenError::Unavailable("the write-ahead log is in use".into()));
@@ -116,10 +136,69 @@ impl Place {
     }
 }
 
+/// Refuses a write-ahead log in which transactions are passed over, once: it is kept aside, and what is before them is
+/// what the store has from then on.
+fn check_log(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    let log = path.with_extension("db-wal");
+    let passed_over = wal::passed_over(conn, &log).map_err(|error| match error {
+        wal::Fault::Sql(error) => fault(error),
+        wal::Fault::Io(error) => io_fault(error),
+    })?;
+    let Some(frame) = passed_over else { return Ok(()) };
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut copy = tempfile::Builder::new().prefix(BACKUP_PREFIX).tempfile_in(dir).map_err(io_fault)?;
+    io::copy(&mut File::open(&log).map_err(io_fault)?, &mut copy).map_err(io_fault)?;
+    copy.as_file().sync_all().map_err(io_fault)?;
+    let kept = keep_aside(copy, path, "wal-damaged").map_err(io_fault)?;
+    sync_dir(dir).map_err(io_fault)?;
+    let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(fault)?;
+    let kept = kept.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let next = if busy == 0 { "opened again, it goes on with what was written before" } else { "it is in use" };
+    let detail =
+        format!("the write-ahead log is damaged at frame {frame}, what was written after it is lost ({kept}); {next}");
+    Err(OpenError::Damaged { detail })
+}
+
+/// Makes the names of a store durable that nobody has been told of yet: whoever makes it may not have come as far.
+fn make_found(conn: &Connection, dir: &Path) -> Result<(), OpenError> {
+    let is_used: bool = conn.query_row("SELECT EXISTS (SELECT 1 FROM runs)", [], |row| row.get(0)).map_err(fault)?;
+    if is_used {
+        return Ok(());
+    }
+    sync_dir(dir).map_err(io_fault)?;
+    for above in dir.ancestors().skip(1).take(ANCESTORS_SYNCED).filter(|above| !above.as_os_str().is_empty()) {
+        match sync_dir(above) {
+            Ok(()) => {}
+            // Somebody else's directory was there before.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(io_fault(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The schema of the store in `dir`, whatever it is; none if there is no database.
+pub(crate) fn schema_of(dir: &Path) -> Result<Option<i64>, OpenError> {
+    let path = dir.join("store.db");
+    match path.symlink_metadata() {
+        Ok(found) if !found.is_file() => Err(OpenError::Unsafe { detail: format!("{} is not a file", path.display()) }),
+        Ok(_) => {
+            let conn = open_file(&path)?;
+            conn.busy_handler(Some(wait_for_lock)).map_err(fault)?;
+            conn.pragma_update(None, "query_only", true).map_err(fault)?;
+            conn.pragma_query_value(None, "user_version", |row| row.get(0)).map(Some).map_err(fault)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_fault(error)),
+    }
+}
+
 /// Opens a file that is there, by its plain name: one that has vanished is a fault, not a reason to begin a new one.
 fn open_file(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags).map_err(fault)
+    let conn = Connection::open_with_flags(path, flags).map_err(fault)?;
+    sums::teach(&conn).map_err(fault)?;
+    Ok(conn)
 }
 
 /// Waits a moment for another process's lock; short pauses keep waiting processes even with each other.
@@ -218,7 +297,7 @@ fn check_schema(conn: &Connection, latest: i64) -> Result<i64, OpenError> {
 /// there: if it is something else, the new one gets a number.
 fn back_up(place: &Place, version: i64) -> Result<(), OpenError> {
     let dir = place.path.parent().unwrap_or(Path::new("."));
-    let copy = tempfile::Builder::new().prefix("backup-").tempfile_in(dir).map_err(not_saved)?;
+    let copy = tempfile::Builder::new().prefix(BACKUP_PREFIX).tempfile_in(dir).map_err(not_saved)?;
     // A second connection, because the first one is inside the transaction that is about to migrate.
     let mut into = open_file(copy.path())?;
     let from = place.reader()?;
@@ -227,23 +306,23 @@ fn back_up(place: &Place, version: i64) -> Result<(), OpenError> {
         .map_err(not_saved)?;
     into.close().map_err(|(_, error)| not_saved(error))?;
     copy.as_file().sync_all().map_err(not_saved)?;
-    keep_backup(copy, &place.path, version).map_err(not_saved)?;
+    keep_aside(copy, &place.path, &format!("v{version}")).map_err(not_saved)?;
     sync_dir(dir).map_err(not_saved)
 }
 
-/// Gives a backup the first name that is free, unless the same was kept before.
-fn keep_backup(mut copy: tempfile::NamedTempFile, path: &Path, version: i64) -> io::Result<()> {
+/// Gives a copy the first name that is free, unless the same was kept before.
+fn keep_aside(mut copy: tempfile::NamedTempFile, path: &Path, what: &str) -> io::Result<PathBuf> {
     for number in 1..=BACKUPS_MAX {
         let suffix = if number == 1 { String::new() } else { format!(".{number}") };
-        let target = path.with_extension(format!("db.v{version}{suffix}"));
+        let target = path.with_extension(format!("db.{what}{suffix}"));
         copy = match copy.persist_noclobber(&target) {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(target),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => error.file,
             Err(error) => return Err(error.error),
         };
         // A migration that did not come to its end has left it, and nobody has written since.
         if is_same(copy.path(), &target)? {
-            return Ok(());
+            return Ok(target);
         }
     }
     Err(io::Error::other(format!("there are {BACKUPS_MAX} of them already")))
@@ -290,7 +369,11 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
 
 fn make_new_file(path: &Path) -> Result<(), OpenError> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new().prefix("new-").tempfile_in(dir).map_err(io_fault)?;
+    if has_blobs(dir).map_err(io_fault)? {
+        let detail = format!("{} is gone, and what it named is still here", path.display());
+        return Err(OpenError::Damaged { detail });
+    }
+    let file = tempfile::Builder::new().prefix(NEW_PREFIX).tempfile_in(dir).map_err(io_fault)?;
     let conn = open_file(file.path())?;
     conn.pragma_update(None, "synchronous", "OFF").map_err(fault)?;
     conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(())).map_err(fault)?;
@@ -484,6 +567,6 @@ mod tests {
         conn.pragma_update(None, "user_version", 9).unwrap();
         drop((place, conn));
         let refused = Place::prepare(dir.path(), &SqliteOptions::default()).err().unwrap().to_string();
-        expect!["the store has schema 9, this program knows up to 2"].assert_eq(&refused);
+        expect!["the store has schema 9, this program knows up to 4"].assert_eq(&refused);
     }
 }

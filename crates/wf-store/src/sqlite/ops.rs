@@ -1,10 +1,13 @@
 //! What the writer writes. Every operation checks first and writes second, see [`Failed`].
 
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use wf_ir::Digest;
 
 use super::Fault;
 use super::reads::{self, first_id, last_message, lease_of};
+use super::sums::{HEADS, INBOX, INBOXES, LEASES, MEMO, RUNS, check_intact};
 use super::tasks::write_task;
 use super::writer::{Failed, WriteOp};
 use crate::inbox::{INBOX_WAITING_MAX, MESSAGE_ID_MAX};
@@ -18,6 +21,46 @@ use crate::{
 
 /// The last number that a run can have, so that its record ids fit.
 const RUN_NO_MAX: i64 = i32::MAX as i64;
+
+static INSERT_RUN: LazyLock<String> = LazyLock::new(|| RUNS.insert(false));
+static INSERT_HEAD: LazyLock<String> = LazyLock::new(|| HEADS.insert(false));
+static INSERT_LEASE: LazyLock<String> = LazyLock::new(|| LEASES.insert(false));
+static INSERT_INBOX: LazyLock<String> = LazyLock::new(|| INBOXES.insert(false));
+static INSERT_MESSAGE: LazyLock<String> = LazyLock::new(|| INBOX.insert(false));
+static INSERT_MEMO: LazyLock<String> = LazyLock::new(|| MEMO.insert(true));
+static SELECT_END: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT r.run_no, h.seq, h.hash, h.inbox_cursor, l.epoch, {}, {}
+         FROM runs r JOIN heads h ON h.run_no = r.run_no JOIN leases l ON l.run_no = r.run_no WHERE r.run = ?1",
+        HEADS.intact("h"),
+        LEASES.intact("l")
+    )
+});
+static SELECT_CURSOR: LazyLock<String> = LazyLock::new(|| {
+    let intact = HEADS.intact("h");
+    format!(
+        "SELECT r.run_no, h.inbox_cursor, h.ended, {intact} FROM runs r JOIN heads h ON h.run_no = r.run_no
+         WHERE r.run = ?1"
+    )
+});
+static UPDATE_HEAD: LazyLock<String> = LazyLock::new(|| {
+    let changes = [
+        ("seq", "?2"),
+        ("hash", "?3"),
+        ("inbox_cursor", "?4"),
+        ("status", "?5"),
+        ("ended", "?6"),
+        ("updated_ms", "?7"),
+        ("json", "?8"),
+        ("tasks", "tasks + ?9"),
+    ];
+    format!("{} WHERE run_no = ?1", HEADS.update(&changes))
+});
+static UPDATE_LEASE: LazyLock<String> = LazyLock::new(|| {
+    format!("{} WHERE run_no = ?1", LEASES.update(&[("epoch", "?2"), ("owner", "?3"), ("until_ms", "?4")]))
+});
+static UPDATE_INBOX: LazyLock<String> =
+    LazyLock::new(|| format!("{} WHERE run_no = ?1", INBOXES.update(&[("last", "last + 1")])));
 
 /// Makes a run.
 pub(crate) struct CreateRun {
@@ -33,31 +76,32 @@ impl WriteOp for CreateRun {
         if reads::run_no(conn, &new.run)?.is_some() {
             return Err(Failed::Refused(CreateError::Exists { run: new.run.clone() }));
         }
-        conn.prepare_cached(
-            "INSERT INTO runs (run, workflow_name, workflow_hash, labels, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
+        let last: i64 =
+            conn.prepare_cached("SELECT coalesce(max(run_no), 0) FROM runs")?.query_row([], |row| row.get(0))?;
+        let run_no = last + 1;
+        if run_no > RUN_NO_MAX {
+            return Err(Failed::Refused(CreateError::Refused { detail: "the store holds too many runs".to_owned() }));
+        }
+        conn.prepare_cached(&INSERT_RUN)?.execute(params![
+            run_no,
             new.run.as_str(),
             new.workflow_name,
             &new.workflow_hash.0[..],
             new.labels,
             new.created_ms
         ])?;
-        let run_no = conn.last_insert_rowid();
-        if run_no > RUN_NO_MAX {
-            return Err(Failed::Undo(CreateError::Refused { detail: "the store holds too many runs".to_owned() }));
-        }
         let lease = match &new.owner {
             Some(first) => Lease { epoch: Epoch(1), owner: Some(first.owner.clone()), until_ms: first.until_ms },
             None => Lease::default(),
         };
-        conn.prepare_cached("INSERT INTO leases (run_no, epoch, owner, until_ms) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![run_no, lease.epoch.0 as i64, lease.owner, lease.until_ms])?;
-        conn.prepare_cached(
-            "INSERT INTO heads (run_no, seq, hash, inbox_cursor, status, ended, updated_ms, json)
-             VALUES (?1, 0, x'', 0, '', 0, 0, '')",
-        )?
-        .execute([run_no])?;
+        conn.prepare_cached(&INSERT_LEASE)?.execute(params![
+            run_no,
+            lease.epoch.0 as i64,
+            lease.owner,
+            lease.until_ms
+        ])?;
+        conn.prepare_cached(&INSERT_HEAD)?.execute(params![run_no, 0, [0u8; 0], 0, "", false, 0, "", 0])?;
+        conn.prepare_cached(&INSERT_INBOX)?.execute([run_no, 0])?;
         let appended = write_batch(conn, run_no, Chain::start(&new.run), 0, &new.batch)
             .map_err(|failed| failed.map(|detail| CreateError::Refused { detail }))?;
         Ok(Created { appended, epoch: lease.epoch })
@@ -89,12 +133,11 @@ impl WriteOp for Append {
 
     fn write(&self, conn: &Connection) -> Result<Appended, Failed<AppendError>> {
         let refused = |detail| AppendError::Refused { detail };
-        let mut select = conn.prepare_cached(
-            "SELECT r.run_no, h.seq, h.hash, h.inbox_cursor, l.epoch
-             FROM runs r JOIN heads h ON h.run_no = r.run_no JOIN leases l ON l.run_no = r.run_no WHERE r.run = ?1",
-        )?;
+        let mut select = conn.prepare_cached(&SELECT_END)?;
         let found = select
             .query_row([self.run.as_str()], |row| {
+                check_intact(row, 5, || format!("the head of run {}", self.run))?;
+                check_intact(row, 6, || format!("the lease of run {}", self.run))?;
                 let seq = reads::unsigned(row, 1)?;
                 let (cursor, epoch) = (reads::unsigned(row, 3)?, reads::unsigned(row, 4)?);
                 Ok((row.get::<_, i64>(0)?, Seq(seq), reads::digest(row, 2)?, cursor, Epoch(epoch)))
@@ -151,15 +194,12 @@ fn write_batch(
     batch: &Batch,
 ) -> Result<Appended, Failed<String>> {
     write_records(conn, first_id(run_no), &mut chain, &batch.records)?;
+    let mut new_tasks = 0;
     for change in &batch.tasks {
-        write_task(conn, run_no, change)?;
+        new_tasks += write_task(conn, run_no, change)?;
     }
     let head = &batch.head;
-    conn.prepare_cached(
-        "UPDATE heads SET seq = ?2, hash = ?3, inbox_cursor = ?4, status = ?5, ended = ?6, updated_ms = ?7, json = ?8
-         WHERE run_no = ?1",
-    )?
-    .execute(params![
+    conn.prepare_cached(&UPDATE_HEAD)?.execute(params![
         run_no,
         chain.seq.0 as i64,
         &chain.hash.0[..],
@@ -168,6 +208,7 @@ fn write_batch(
         head.ended,
         head.updated_ms,
         head.json,
+        new_tasks,
     ])?;
     Ok(Appended { seq: chain.seq, hash: chain.hash })
 }
@@ -198,13 +239,7 @@ impl WriteOp for Post {
     type Err = PostError;
 
     fn write(&self, conn: &Connection) -> Result<u64, Failed<PostError>> {
-        let mut select = conn.prepare_cached(
-            "SELECT r.run_no, h.inbox_cursor FROM runs r JOIN heads h ON h.run_no = r.run_no WHERE r.run = ?1",
-        )?;
-        let found = select
-            .query_row([self.run.as_str()], |row| Ok((row.get::<_, i64>(0)?, reads::unsigned(row, 1)?)))
-            .optional()?;
-        let Some((run_no, cursor)) = found else {
+        let Some((run_no, cursor, _)) = cursor_of(conn, &self.run)? else {
             return Err(absent(self, conn, &self.run, |run| PostError::Missing { run }));
         };
         post_message(conn, run_no, cursor, &self.message, self.at_ms)?.ok_or(Failed::Refused(PostError::Full))
@@ -222,6 +257,16 @@ impl WriteOp for Post {
     }
 }
 
+/// The number of a run, the cursor of its inbox, and whether it is over.
+pub(crate) fn cursor_of(conn: &Connection, run: &RunId) -> rusqlite::Result<Option<(i64, u64, bool)>> {
+    conn.prepare_cached(&SELECT_CURSOR)?
+        .query_row([run.as_str()], |row| {
+            check_intact(row, 3, || format!("the head of run {run}"))?;
+            Ok((row.get(0)?, reads::unsigned(row, 1)?, row.get(2)?))
+        })
+        .optional()
+}
+
 /// Puts a message into an inbox, if it is not full, and gives its id.
 pub(crate) fn post_message(
     conn: &Connection,
@@ -234,11 +279,8 @@ pub(crate) fn post_message(
     if id > MESSAGE_ID_MAX || id.saturating_sub(cursor) > INBOX_WAITING_MAX {
         return Ok(None);
     }
-    conn.prepare_cached("INSERT INTO inbox (id, at_ms, message) VALUES (?1, ?2, ?3)")?.execute(params![
-        first_id(run_no) + id as i64,
-        at_ms,
-        message
-    ])?;
+    conn.prepare_cached(&INSERT_MESSAGE)?.execute(params![first_id(run_no) + id as i64, at_ms, message])?;
+    conn.prepare_cached(&UPDATE_INBOX)?.execute([run_no])?;
     Ok(Some(id))
 }
 
@@ -314,7 +356,7 @@ impl WriteOp for ChangeLease {
 }
 
 fn write_lease(conn: &Connection, run_no: i64, lease: &Lease) -> rusqlite::Result<()> {
-    conn.prepare_cached("UPDATE leases SET epoch = ?2, owner = ?3, until_ms = ?4 WHERE run_no = ?1")?
+    conn.prepare_cached(&UPDATE_LEASE)?
         .execute(params![run_no, lease.epoch.0 as i64, lease.owner, lease.until_ms])
         .map(|_| ())
 }
@@ -331,11 +373,7 @@ impl WriteOp for PutMemo {
     type Err = MemoError;
 
     fn write(&self, conn: &Connection) -> Result<(), Failed<MemoError>> {
-        conn.prepare_cached("INSERT OR REPLACE INTO memo (key, row, at_ms) VALUES (?1, ?2, ?3)")?.execute(params![
-            &self.key.0[..],
-            self.row,
-            self.at_ms
-        ])?;
+        conn.prepare_cached(&INSERT_MEMO)?.execute(params![&self.key.0[..], self.row, self.at_ms])?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What is read, on connections of their own, in threads that may block.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -9,6 +9,7 @@ use wf_ir::Digest;
 
 use super::Fault;
 use super::open::Place;
+use super::sums::{HEADS, INBOX, INBOXES, LEASES, MEMO, RUNS, changed, check_intact, damaged};
 use crate::id::is_run_id_prefix;
 use crate::log::CANDIDATES_MAX;
 use crate::{
@@ -18,12 +19,34 @@ use crate::{
 
 /// How many reads go on at the same time; the others wait.
 const READERS_MAX: usize = 4;
-/// How many findings a check reports.
-const FINDINGS_MAX: usize = 20;
 
-const RUN_ROW: &str = "SELECT r.run, r.workflow_name, r.workflow_hash, r.labels, r.created_ms,
-    h.seq, h.hash, h.inbox_cursor, h.status, h.ended, h.updated_ms, h.json, l.epoch, l.owner, l.until_ms
-    FROM runs r JOIN heads h ON h.run_no = r.run_no JOIN leases l ON l.run_no = r.run_no";
+/// The columns of [`run_row`]. A run without a head or a lease has a row all the same, and is then found to be damaged.
+static RUN_ROW: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT r.run, r.workflow_name, r.workflow_hash, r.labels, r.created_ms,
+         h.seq, h.hash, h.inbox_cursor, h.status, h.ended, h.updated_ms, h.json, l.epoch, l.owner, l.until_ms,
+         {}, {}, {}
+         FROM runs r LEFT JOIN heads h ON h.run_no = r.run_no LEFT JOIN leases l ON l.run_no = r.run_no",
+        RUNS.intact("r"),
+        HEADS.intact("h"),
+        LEASES.intact("l"),
+    )
+});
+static SELECT_LEASE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT r.run_no, l.epoch, l.owner, l.until_ms, {}
+         FROM runs r JOIN leases l ON l.run_no = r.run_no WHERE r.run = ?1",
+        LEASES.intact("l")
+    )
+});
+static SELECT_LAST: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT last, {} FROM inboxes WHERE run_no = ?1", INBOXES.intact("inboxes")));
+static SELECT_MESSAGES: LazyLock<String> = LazyLock::new(|| {
+    let intact = INBOX.intact("inbox");
+    format!("SELECT id, at_ms, message, {intact} FROM inbox WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3")
+});
+static SELECT_MEMO: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT row, {} FROM memo WHERE key = ?1", MEMO.intact("memo")));
 
 /// Connections that only read.
 pub(crate) struct Readers {
@@ -115,12 +138,14 @@ pub(crate) fn known_run_no(conn: &Connection, run: &RunId) -> Result<i64, ReadEr
 
 /// The last message of an inbox; 0 if it has none.
 pub(crate) fn last_message(conn: &Connection, run_no: i64) -> rusqlite::Result<u64> {
-    let base = first_id(run_no);
-    let last: Option<i64> = conn
-        .prepare_cached("SELECT id FROM inbox WHERE id > ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1")?
-        .query_row([base, last_id(base)], |row| row.get(0))
+    let last = conn
+        .prepare_cached(&SELECT_LAST)?
+        .query_row([run_no], |row| {
+            check_intact(row, 1, || "the end of an inbox".to_owned())?;
+            unsigned(row, 0)
+        })
         .optional()?;
-    Ok(last.map_or(0, |id| (id - base) as u64))
+    last.ok_or_else(|| changed("the end of an inbox"))
 }
 
 fn last_id(base: i64) -> i64 {
@@ -129,12 +154,12 @@ fn last_id(base: i64) -> i64 {
 
 /// The number and the lease of a run.
 pub(crate) fn lease_of(conn: &Connection, run: &RunId) -> rusqlite::Result<Option<(i64, Lease)>> {
-    conn.prepare_cached(
-        "SELECT r.run_no, l.epoch, l.owner, l.until_ms
-         FROM runs r JOIN leases l ON l.run_no = r.run_no WHERE r.run = ?1",
-    )?
-    .query_row([run.as_str()], |row| Ok((row.get(0)?, lease_at(row, 1)?)))
-    .optional()
+    conn.prepare_cached(&SELECT_LEASE)?
+        .query_row([run.as_str()], |row| {
+            check_intact(row, 4, || format!("the lease of run {run}"))?;
+            Ok((row.get(0)?, lease_at(row, 1)?))
+        })
+        .optional()
 }
 
 fn lease_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Lease> {
@@ -282,8 +307,15 @@ pub(crate) fn verify(conn: &Connection, run: &RunId) -> Result<Verified, ReadErr
 }
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let run = RunId::parse(row.get_ref(0)?.as_str()?).map_err(|error| bad_text(0, error))?;
+    if row.get::<_, Option<i64>>(5)?.is_none() || row.get::<_, Option<i64>>(12)?.is_none() {
+        return Err(damaged(format!("run {run} has no head or no lease")));
+    }
+    check_intact(row, 15, || format!("run {run}"))?;
+    check_intact(row, 16, || format!("the head of run {run}"))?;
+    check_intact(row, 17, || format!("the lease of run {run}"))?;
     Ok(RunRow {
-        run: RunId::parse(row.get_ref(0)?.as_str()?).map_err(|error| bad_text(0, error))?,
+        run,
         workflow_name: row.get(1)?,
         workflow_hash: digest(row, 2)?,
         labels: row.get(3)?,
@@ -297,8 +329,8 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 }
 
 pub(crate) fn head(conn: &Connection, run: &RunId) -> Result<RunRow, ReadError> {
-    let row =
-        conn.prepare_cached(&format!("{RUN_ROW} WHERE r.run = ?1"))?.query_row([run.as_str()], run_row).optional()?;
+    let sql = format!("{} WHERE r.run = ?1", *RUN_ROW);
+    let row = conn.prepare_cached(&sql)?.query_row([run.as_str()], run_row).optional()?;
     row.ok_or_else(|| missing(conn, run))
 }
 
@@ -308,8 +340,9 @@ pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunRow>,
         return Ok(Vec::new());
     }
     let sql = format!(
-        "{RUN_ROW} WHERE r.run >= ?1 AND r.run < ?2 AND (?3 IS NULL OR h.ended = ?3)
-         ORDER BY r.created_ms DESC, r.run DESC LIMIT ?4"
+        "{} WHERE r.run >= ?1 AND r.run < ?2 AND (?3 IS NULL OR h.ended IS NULL OR h.ended = ?3)
+         ORDER BY r.created_ms DESC, r.run DESC LIMIT ?4",
+        *RUN_ROW
     );
     let mut select = conn.prepare_cached(&sql)?;
     let rows = select.query_map(params![prefix, prefix_end(prefix), filter.ended, as_limit(filter.limit)], run_row)?;
@@ -339,43 +372,28 @@ pub(crate) fn as_limit(limit: usize) -> i64 {
 
 pub(crate) fn inbox(conn: &Connection, run: &RunId, after_id: u64, limit: usize) -> Result<Vec<Message>, ReadError> {
     let base = first_id(known_run_no(conn, run)?);
-    let after = base + after_id.min(Seq::MAX.0) as i64;
-    let mut select =
-        conn.prepare_cached("SELECT id, at_ms, message FROM inbox WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3")?;
-    let rows = select.query_map([after, last_id(base), as_limit(limit)], |row| {
-        Ok(Message { id: (row.get::<_, i64>(0)? - base) as u64, at_ms: row.get(1)?, message: row.get(2)? })
+    let after = after_id.min(Seq::MAX.0);
+    let mut select = conn.prepare_cached(&SELECT_MESSAGES)?;
+    let rows = select.query_map([base + after as i64, last_id(base), as_limit(limit)], |row| {
+        let message = Message { id: (row.get::<_, i64>(0)? - base) as u64, at_ms: row.get(1)?, message: row.get(2)? };
+        check_intact(row, 3, || format!("message {} of run {run}", message.id))?;
+        Ok(message)
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let messages: Vec<Message> = rows.collect::<Result<_, _>>()?;
+    let last = last_message(conn, base >> 32)?;
+    let expected = last.saturating_sub(after).min(limit as u64);
+    // No message may be passed over, least of all the last.
+    if messages.len() as u64 != expected || messages.iter().zip(after + 1..).any(|(message, id)| message.id != id) {
+        return Err(changed(&format!("the inbox of run {run}")).into());
+    }
+    Ok(messages)
 }
 
 pub(crate) fn memo(conn: &Connection, key: &Digest) -> Result<Option<String>, ReadError> {
-    let mut select = conn.prepare_cached("SELECT row FROM memo WHERE key = ?1")?;
-    Ok(select.query_row([&key.0[..]], |row| row.get(0)).optional()?)
-}
-
-/// What is wrong beneath the logs.
-pub(crate) fn check(conn: &Connection) -> Result<Vec<String>, ReadError> {
-    let mut findings = Vec::new();
-    let mut integrity = conn.prepare(&format!("PRAGMA integrity_check({FINDINGS_MAX})"))?;
-    for finding in integrity.query_map([], |row| row.get::<_, String>(0))? {
-        findings.push(finding?);
-    }
-    findings.retain(|finding| finding != "ok");
-    let mut references = conn.prepare("PRAGMA foreign_key_check")?;
-    let strays = references.query_map([], |row| row.get::<_, String>(0))?;
-    for table in strays.take(FINDINGS_MAX) {
-        findings.push(format!("a row of {} belongs to no run", table?));
-    }
-    for (sql, what) in [
-        ("SELECT count(*) FROM records WHERE id >> 32 NOT IN (SELECT run_no FROM runs)", "records belong to no run"),
-        ("SELECT count(*) FROM inbox WHERE id >> 32 NOT IN (SELECT run_no FROM runs)", "messages belong to no run"),
-        ("SELECT count(*) FROM runs WHERE run_no NOT IN (SELECT run_no FROM heads)", "runs have no head"),
-        ("SELECT count(*) FROM runs WHERE run_no NOT IN (SELECT run_no FROM leases)", "runs have no lease"),
-    ] {
-        let count: i64 = conn.query_row(sql, [], |row| row.get(0))?;
-        if count > 0 {
-            findings.push(format!("{count} {what}"));
-        }
-    }
-    Ok(findings)
+    let mut select = conn.prepare_cached(&SELECT_MEMO)?;
+    let found = select.query_row([&key.0[..]], |row| {
+        check_intact(row, 1, || format!("the memo row {key}"))?;
+        row.get(0)
+    });
+    Ok(found.optional()?)
 }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Fault;
-use super::open::Place;
+use super::open::{Place, SCHEMA};
 use crate::OpenError;
 use crate::watch::Watchers;
 
@@ -222,6 +222,16 @@ impl Group {
             self.conn = (!is_broken(&error)).then_some(conn);
             return Err(Undone::Fault(error.to_string()));
         }
+        // A program that knows more may have brought the schema up to date meanwhile. The connection is then given up,
+        // and no other can be opened.
+        match version(&conn) {
+            Ok(SCHEMA) => {}
+            Ok(found) => {
+                let newer = OpenError::Newer { found, known: SCHEMA };
+                return Err(Undone::Fault(why(newer)));
+            }
+            Err(error) => return Err(Undone::Fault(error.to_string())),
+        }
         for job in jobs.iter_mut() {
             match job.write(&conn) {
                 Written::Whole => {}
@@ -255,6 +265,10 @@ fn why(error: OpenError) -> String {
         OpenError::Unavailable(error) => error.to_string(),
         OpenError::Newer { .. } | OpenError::Unsafe { .. } | OpenError::Damaged { .. } => error.to_string(),
     }
+}
+
+fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))
 }
 
 fn run(conn: &Connection, sql: &str) -> rusqlite::Result<()> {

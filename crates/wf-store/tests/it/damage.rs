@@ -227,15 +227,18 @@ async fn rows_of_no_run_are_found_by_the_check() {
         on_disk.dir.path(),
         "PRAGMA foreign_keys = OFF;
          DELETE FROM runs WHERE run = 'r2'; DELETE FROM heads WHERE run_no = 1;
-         INSERT INTO inbox VALUES (8589934593, 0, '')",
+         INSERT INTO inbox VALUES (8589934593, 0, '', 0)",
     );
     let findings = on_disk.store.runs.check().await.unwrap().join("\n");
     expect![[r#"
+        a row of inboxes belongs to no run
         a row of heads belongs to no run
         a row of leases belongs to no run
         3 records belong to no run
         1 messages belong to no run
-        1 runs have no head"#]]
+        run r1 has no head
+        messages are missing from the inbox of run number 2
+        message 1 of run number 2 is not what was written"#]]
     .assert_eq(&findings);
 }
 
@@ -341,7 +344,7 @@ async fn what_is_not_a_store_is_refused() {
         drop(open(path.parent().unwrap()));
         Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 77").unwrap();
     });
-    expect!["the store has schema 77, this program knows up to 2"].assert_eq(&newer);
+    expect!["the store has schema 77, this program knows up to 4"].assert_eq(&newer);
 }
 
 #[tokio::test]

@@ -11,4 +11,6 @@ mod damage;
 mod differential;
 mod fleet;
 mod migration;
+mod random_damage;
 mod sharing;
+mod trees;

@@ -56,6 +56,85 @@ async fn a_torn_write_ahead_log_keeps_the_intact_prefix() {
     assert!(kept.is_sorted_by(|a, b| a >= b) && kept[0] == 11 && kept[15] < 11, "{kept:?}");
 }
 
+/// A bit that flips in an acknowledged transaction makes SQLite pass over all that come after it. That is said once, and
+/// the evidence is kept; in the last transaction it cannot be told from a loss of power.
+#[tokio::test]
+async fn a_damaged_write_ahead_log_is_not_passed_over_in_silence() {
+    let on_disk = on_disk();
+    let (run, _) = create(&on_disk.store, "r1", "i:a").await;
+    for number in 1..=10 {
+        on_disk.store.log.append(&run, Seq(number), Epoch::NEVER_OWNED, batch("i:b")).await.unwrap();
+    }
+    let whole = std::fs::read(on_disk.dir.path().join("store.db-wal")).unwrap();
+    let frames = (whole.len() - 32) / (24 + 4096);
+    let mut silent = Vec::new();
+    for frame in 0..frames {
+        // In the header of the frame, in its page, and in its sums.
+        for at in [1, 9, 17, 24 + 2_000] {
+            let copy = killed_copy(on_disk.dir.path());
+            let mut bytes = whole.clone();
+            bytes[32 + frame * (24 + 4096) + at] ^= 0x10;
+            std::fs::write(copy.path().join("store.db-wal"), &bytes).unwrap();
+            let (is_silent, store) = match Store::open_sqlite(copy.path(), SqliteOptions::default()) {
+                Ok(store) => (true, store),
+                Err(error) => {
+                    let said = error.to_string();
+                    let begin = "the store is damaged: the write-ahead log is damaged at frame ";
+                    assert!(said.starts_with(begin) && said.contains("(store.db.wal-damaged)"), "{said}");
+                    assert_eq!(std::fs::read(copy.path().join("store.db.wal-damaged")).unwrap(), bytes);
+                    (false, open(copy.path()))
+                }
+            };
+            let records = store.log.verify(&run).await.map_or(0, |verified| verified.records);
+            assert!(records <= 10);
+            silent.extend(is_silent.then_some(records));
+        }
+    }
+    let undamaged = killed_copy(on_disk.dir.path());
+    assert_eq!(open(undamaged.path()).log.verify(&run).await.unwrap().records, 11);
+    // Only what is in the last transaction, or makes the one before seem to be one with it.
+    silent.sort();
+    assert_eq!((frames, silent), (27, vec![9, 10, 10, 10, 10, 10, 10, 10, 10]));
+}
+
+#[tokio::test]
+async fn a_newer_schema_stops_who_has_the_store_open() {
+    let on_disk = on_disk();
+    let (run, _) = create(&on_disk.store, "r1", "i:a").await;
+    let newer = rusqlite::Connection::open(on_disk.dir.path().join("store.db")).unwrap();
+    newer.execute_batch("PRAGMA user_version = 99").unwrap();
+    for _ in 0..2 {
+        let refused = on_disk.store.log.append(&run, Seq(1), Epoch::NEVER_OWNED, batch("i:b")).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the store is unavailable: the store has schema 99, this program knows up to 4"
+        );
+    }
+    newer.execute_batch("PRAGMA user_version = 3").unwrap();
+    on_disk.store.log.append(&run, Seq(1), Epoch::NEVER_OWNED, batch("i:b")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_without_its_database_is_not_begun_anew() {
+    let on_disk = on_disk();
+    let (run, _) = create(&on_disk.store, "r1", "i:a").await;
+    on_disk.store.blobs.put(b"x".as_slice().into()).await.unwrap();
+    on_disk.store.close().await;
+    let db = on_disk.dir.path().join("store.db");
+    let refused = || {
+        let error = Store::open_sqlite(on_disk.dir.path(), SqliteOptions::default()).err().unwrap().to_string();
+        error.replace(&on_disk.dir.path().display().to_string(), "DIR")
+    };
+    std::fs::rename(&db, on_disk.dir.path().join("aside")).unwrap();
+    assert_eq!(refused(), "the store is damaged: DIR/store.db is gone, and what it named is still here");
+    assert!(!db.exists());
+    std::fs::write(&db, "").unwrap();
+    assert_eq!(refused(), "the store is damaged: the database is empty");
+    assert_eq!(std::fs::metadata(&db).unwrap().len(), 0);
+    std::fs::rename(on_disk.dir.path().join("aside"), &db).unwrap();
+    assert_eq!(open(on_disk.dir.path()).log.verify(&run).await.unwrap().records, 1);
+}
+
 #[tokio::test]
 async fn dropping_the_store_loses_nothing() {
     let on_disk = on_disk();

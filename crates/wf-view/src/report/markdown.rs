@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use wf_ir::Value;
 
 use super::ReportView;
+use crate::contest::{FruitView, TIE};
 use crate::run::UsageView;
 use crate::text::{amount, clean, clean_lines, counted, duration, money};
 
@@ -22,6 +23,7 @@ pub(super) fn write(report: &ReportView) -> String {
     verification(&mut text, report);
     value(&mut text, "Outputs", run.outputs.as_deref());
     branches(&mut text, report);
+    contests(&mut text, report);
     costs(&mut text, report);
     slowest(&mut text, report);
     failures(&mut text, report);
@@ -78,23 +80,68 @@ fn branches(text: &mut String, report: &ReportView) {
         return;
     }
     _ = writeln!(text, "## Branches\n");
-    _ = writeln!(text, "| branch | ended | files | lines | tests | commit |\n|---|---|---|---|---|---|");
+    _ = writeln!(text, "| branch | ended | files | lines | tests | cost | commit |\n|---|---|---|---|---|---|---|");
     for branch in &report.branches {
         let won = if branch.winner { " (chosen)" } else { "" };
         let checks: Vec<&str> = branch.checks.iter().map(|check| passed(check.passed)).collect();
         let checks = if checks.is_empty() { "none".to_owned() } else { checks.join(", ") };
         _ = writeln!(
             text,
-            "| {}{won} | {} | {} | +{} −{} | {checks} | {} |",
+            "| {}{won} | {} | {} | +{} −{} | {checks} | {} | {} |",
             code(&branch.path),
             plain(branch.status),
             branch.files,
             branch.insertions,
             branch.deletions,
+            branch.usage.as_ref().map_or_else(|| "none".to_owned(), |used| known(used.cost_usd_micros.map(money))),
             code(&branch.commit)
         );
     }
     text.push('\n');
+}
+
+/// Who won against whom, and what the losers leave.
+fn contests(text: &mut String, report: &ReportView) {
+    if report.contests.is_empty() {
+        return;
+    }
+    _ = writeln!(text, "## Tournaments\n");
+    for contest in &report.contests {
+        _ = writeln!(text, "{} was won by {}.\n", code(&contest.path), code(&contest.winner));
+        for (place, standing) in contest.ranking.iter().enumerate() {
+            let score = standing.score.as_ref().map(|score| format!(" with {}", plain(&score.to_json())));
+            let why = standing.why.as_ref().map(|why| format!(", could not win: {}", plain(why)));
+            let (score, why) = (score.unwrap_or_default(), why.unwrap_or_default());
+            _ = writeln!(text, "{}. {}{score}{why}", place + 1, code(&standing.path));
+        }
+        text.push('\n');
+        for game in &contest.bracket {
+            let votes = game.votes.iter().map(|vote| if vote == TIE { "neither".to_owned() } else { code(vote) });
+            let votes = votes.collect::<Vec<_>>().join(", then ");
+            let (first, second, winner) = (code(&game.first), code(&game.second), code(&game.winner));
+            _ = writeln!(text, "- {first} against {second}: the judge preferred {votes}; {winner} went on");
+        }
+        for fruit in &contest.fruit {
+            _ = writeln!(text, "- {} leaves {}", code(&fruit.path), leaves(fruit));
+        }
+        if !contest.bracket.is_empty() || !contest.fruit.is_empty() {
+            text.push('\n');
+        }
+    }
+}
+
+fn leaves(fruit: &FruitView) -> String {
+    let files = |files: &[String]| files.iter().map(|file| code(file)).collect::<Vec<_>>().join(", ");
+    let parts = [
+        fruit.results.then(|| "its results".to_owned()),
+        (!fruit.tests.is_empty()).then(|| format!("tests ({})", files(&fruit.tests))),
+        (!fruit.patch.is_empty()).then(|| format!("a patch of its own ({})", files(&fruit.patch))),
+    ];
+    let mut text = parts.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+    if !fruit.taken_by.is_empty() {
+        text.push_str(&format!("; taken by {}", files(&fruit.taken_by)));
+    }
+    text
 }
 
 fn costs(text: &mut String, report: &ReportView) {

@@ -4,7 +4,7 @@ use expect_test::expect;
 use wf_ir::node::Budget;
 use wf_view::{LogLine, ReportView};
 
-use crate::support::{CONTEST, GATED, Script, usual};
+use crate::support::{COMBINED, CONTEST, GATED, Script, usual};
 
 #[test]
 fn a_report_on_a_success() {
@@ -42,10 +42,19 @@ fn a_report_on_a_success() {
 
         ## Branches
 
-        | branch | ended | files | lines | tests | commit |
-        |---|---|---|---|---|---|
-        | `fixes/good` (chosen) | succeeded | 1 | +3 −1 | passed | `9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d` |
-        | `fixes/bad` | succeeded | 1 | +3 −1 | failed | `bdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbd` |
+        | branch | ended | files | lines | tests | cost | commit |
+        |---|---|---|---|---|---|---|
+        | `fixes/good` (chosen) | succeeded | 1 | +3 −1 | passed | $0.0123 | `9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d` |
+        | `fixes/bad` | succeeded | 1 | +3 −1 | failed | $0.0123 | `bdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbd` |
+
+        ## Tournaments
+
+        `pick` was won by `fixes/good`.
+
+        1. `fixes/good` with -3
+        2. `fixes/bad`, could not win: does not satisfy value.results.check.passed
+
+        - `fixes/bad` leaves its results
 
         ## Costs
 
@@ -82,6 +91,142 @@ fn a_report_on_a_success() {
         - look at unsaved work of fixes/bad: `git show refs/whaleflow/r1/rescue/0a-bad`
     "##]]
     .assert_eq(&ReportView::of(&script.fold(), &script.facts()).to_markdown());
+}
+
+#[test]
+fn a_report_on_a_contest_and_a_combination() {
+    let script = Script::begin(COMBINED, Budget::default()).finish(usual);
+    let report = ReportView::of(&script.fold(), &script.facts());
+    let text = report.to_markdown();
+    let part = text.split("## Branches").nth(1).and_then(|rest| rest.split("## Costs").next()).unwrap();
+    expect![[r#"
+
+
+        | branch | ended | files | lines | tests | cost | commit |
+        |---|---|---|---|---|---|---|
+        | `ways/good` (chosen) | succeeded | 1 | +3 −1 | passed | $0.0123 | `9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d` |
+        | `ways/wide` | succeeded | 1 | +3 −1 | passed | $0.0123 | `1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d` |
+        | `ways/bad` | succeeded | 1 | +3 −1 | failed | $0.0123 | `bdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbd` |
+        | `both` | succeeded | 1 | +3 −1 | passed | none | `cccccccccccccccccccccccccccccccccccccccc` |
+
+        ## Tournaments
+
+        `pick` was won by `ways/good`.
+
+        1. `ways/good`
+        2. `ways/wide`
+        3. `ways/bad`, could not win: does not satisfy value.results.check.passed
+
+        - `ways/good` against `ways/wide`: the judge preferred `ways/good`, then neither; `ways/good` went on
+        - `ways/wide` leaves its results and a patch of its own (`src/1d.rs`); taken by `both`
+        - `ways/bad` leaves its results and a patch of its own (`src/bd.rs`)
+
+    "#]]
+    .assert_eq(part);
+    let branch = report.branches.last().unwrap();
+    expect![[r#"
+        [
+          [
+            {
+              "path": "pick",
+              "winner": "ways/good",
+              "ranking": [
+                {
+                  "path": "ways/good",
+                  "status": "succeeded",
+                  "eligible": true
+                },
+                {
+                  "path": "ways/wide",
+                  "status": "succeeded",
+                  "eligible": true
+                },
+                {
+                  "path": "ways/bad",
+                  "status": "succeeded",
+                  "eligible": false,
+                  "why": "does not satisfy value.results.check.passed"
+                }
+              ],
+              "bracket": [
+                {
+                  "first": "ways/good",
+                  "second": "ways/wide",
+                  "votes": [
+                    "ways/good",
+                    "tie"
+                  ],
+                  "winner": "ways/good"
+                }
+              ],
+              "fruit": [
+                {
+                  "path": "ways/wide",
+                  "results": true,
+                  "patch": [
+                    "src/1d.rs"
+                  ],
+                  "commit": "1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d",
+                  "taken_by": [
+                    "both"
+                  ]
+                },
+                {
+                  "path": "ways/bad",
+                  "results": true,
+                  "patch": [
+                    "src/bd.rs"
+                  ],
+                  "commit": "bdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbd"
+                }
+              ]
+            }
+          ],
+          {
+            "path": "both",
+            "status": "succeeded",
+            "winner": false,
+            "commit": "cccccccccccccccccccccccccccccccccccccccc",
+            "files": 1,
+            "insertions": 3,
+            "deletions": 1,
+            "checks": [
+              {
+                "path": "check",
+                "passed": true
+              }
+            ],
+            "outputs": {
+              "base": "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0",
+              "commit": "cccccccccccccccccccccccccccccccccccccccc",
+              "deletions": 1,
+              "files": [
+                "src/cc.rs"
+              ],
+              "insertions": 3,
+              "left": [
+                {
+                  "files": [
+                    "src/bd.rs"
+                  ],
+                  "path": "ways/bad",
+                  "why": "it is in the way"
+                }
+              ],
+              "taken": [
+                {
+                  "files": [
+                    "src/1d.rs"
+                  ],
+                  "path": "ways/wide"
+                }
+              ],
+              "tree": "cccccccccccccccccccccccccccccccccccccccc",
+              "winner": "ways/good"
+            }
+          }
+        ]"#]]
+    .assert_eq(&serde_json::to_string_pretty(&(&report.contests, branch)).unwrap());
 }
 
 #[test]

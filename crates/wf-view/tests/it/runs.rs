@@ -139,6 +139,32 @@ fn a_run_with_all_its_instances() {
                   "ref": "refs/whaleflow/r1/rescue/0a-bad"
                 }
               ],
+              "contests": [
+                {
+                  "path": "pick",
+                  "winner": "fixes/good",
+                  "ranking": [
+                    {
+                      "path": "fixes/good",
+                      "status": "succeeded",
+                      "eligible": true,
+                      "score": -3
+                    },
+                    {
+                      "path": "fixes/bad",
+                      "status": "succeeded",
+                      "eligible": false,
+                      "why": "does not satisfy value.results.check.passed"
+                    }
+                  ],
+                  "fruit": [
+                    {
+                      "path": "fixes/bad",
+                      "results": true
+                    }
+                  ]
+                }
+              ],
               "instances": [
                 {
                   "path": "look",
@@ -175,7 +201,20 @@ fn a_run_with_all_its_instances() {
                   "attempts": 1,
                   "started_at": "2026-01-02T03:04:07.000Z",
                   "ended_at": "2026-01-02T03:04:20.000Z",
-                  "output": null,
+                  "output": {
+                    "check": {
+                      "exit_code": 0,
+                      "passed": true,
+                      "stderr": "",
+                      "stdout": "ok"
+                    },
+                    "fix": "done"
+                  },
+                  "usage": {
+                    "input_tokens": 1234,
+                    "output_tokens": 123,
+                    "cost_usd_micros": 12340
+                  },
                   "commit": "9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d9d",
                   "files": [
                     {
@@ -185,6 +224,11 @@ fn a_run_with_all_its_instances() {
                       "deletions": 1
                     }
                   ],
+                  "diffstat": {
+                    "files": 1,
+                    "insertions": 3,
+                    "deletions": 1
+                  },
                   "checks": [
                     {
                       "path": "fixes/good/check",
@@ -218,7 +262,12 @@ fn a_run_with_all_its_instances() {
                       "insertions": 3,
                       "deletions": 1
                     }
-                  ]
+                  ],
+                  "diffstat": {
+                    "files": 1,
+                    "insertions": 3,
+                    "deletions": 1
+                  }
                 },
                 {
                   "path": "fixes/good/check",
@@ -241,7 +290,20 @@ fn a_run_with_all_its_instances() {
                   "attempts": 1,
                   "started_at": "2026-01-02T03:04:07.000Z",
                   "ended_at": "2026-01-02T03:04:21.000Z",
-                  "output": null,
+                  "output": {
+                    "check": {
+                      "exit_code": 101,
+                      "passed": false,
+                      "stderr": "assertion failed",
+                      "stdout": ""
+                    },
+                    "fix": "done"
+                  },
+                  "usage": {
+                    "input_tokens": 1234,
+                    "output_tokens": 123,
+                    "cost_usd_micros": 12340
+                  },
                   "commit": "bdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbdbd",
                   "files": [
                     {
@@ -251,6 +313,11 @@ fn a_run_with_all_its_instances() {
                       "deletions": 1
                     }
                   ],
+                  "diffstat": {
+                    "files": 1,
+                    "insertions": 3,
+                    "deletions": 1
+                  },
                   "checks": [
                     {
                       "path": "fixes/bad/check",
@@ -284,7 +351,12 @@ fn a_run_with_all_its_instances() {
                       "insertions": 3,
                       "deletions": 1
                     }
-                  ]
+                  ],
+                  "diffstat": {
+                    "files": 1,
+                    "insertions": 3,
+                    "deletions": 1
+                  }
                 },
                 {
                   "path": "fixes/bad/check",

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use wf_ir::node::Budget;
 use wf_ir::{Digest, Value, Workflow};
-use wf_kernel::record::{Base, Checkpoint, Failure, FileChange, Origin, Prepared, RunStarted, Success, TreeAt};
+use wf_kernel::effect::Part;
+use wf_kernel::record::{
+    Base, Checkpoint, Combined, Failure, FileChange, LeftOut, Origin, Prepared, RunStarted, Success, Taken, TreeAt,
+};
 use wf_kernel::{
     Amount, Command, Effect, EffectId, Input, InputBody, Outcome, Record, Request, RunState, TreeUse, Usage, ValueRef,
     step,
@@ -197,10 +200,24 @@ pub(crate) fn checkpoint(base: &str, name: &str) -> Outcome {
     }))
 }
 
+/// The first part fits, the others do not.
+pub(crate) fn combined(base: &str, parts: &[Part]) -> Outcome {
+    let Outcome::Checkpointed(checkpoint) = checkpoint(base, "cc") else { unreachable!() };
+    let (taken, left) = parts.split_at(parts.len().min(1));
+    let taken = taken.iter().map(|part| Taken { path: part.path.clone(), files: part.files.clone() });
+    let left = left.iter().map(|part| LeftOut {
+        path: part.path.clone(),
+        files: part.files.clone(),
+        why: "it is in the way".to_owned(),
+    });
+    Outcome::Combined(Box::new(Combined { checkpoint: *checkpoint, taken: taken.collect(), left: left.collect() }))
+}
+
 /// What a small machine answers: tests in `good` pass, those in `bad` do not, the rest succeeds.
 pub(crate) fn usual(effect: &Effect) -> Outcome {
     let path = &*effect.id.subject;
-    let name = if path.contains("bad") { "bd" } else { "9d" };
+    let name = ["bad", "wide"].into_iter().find(|name| path.contains(name));
+    let name = name.map_or("9d", |name| if name == "bad" { "bd" } else { "1d" });
     match &effect.request {
         Request::Prepare(leaf) => prepared(&effect.id, &leaf.tree),
         Request::Perform { .. } if path.ends_with("check") => {
@@ -215,11 +232,17 @@ pub(crate) fn usual(effect: &Effect) -> Outcome {
                 r#"{"matches": [{"path": "src/a.rs", "line": 1, "text": "cache"}], "count": 1, "truncated": false}"#;
             succeeded(json, Usage::default())
         }
+        // The first that is shown is better, when it is the one that has won so far.
+        Request::Perform { .. } if path.ends_with("judge[1]") => {
+            succeeded(r#"{"winner": "first", "reason": ""}"#, usage(9))
+        }
+        Request::Perform { .. } if path.contains("judge[") => succeeded(r#"{"winner": "tie", "reason": ""}"#, usage(9)),
         Request::Perform { .. } if path.ends_with("broken") => failed("provider", "the provider said no", true),
         Request::Perform { .. } => succeeded(r#""done""#, usage(1_234)),
         Request::Acquire { base, .. } => Outcome::Acquired(TreeAt { commit: base.clone(), tree: "70".repeat(20) }),
         Request::Checkpoint { begin, .. } => checkpoint(begin, name),
         Request::Harvest { base, .. } => checkpoint(base, name),
+        Request::Combine { base, parts, .. } => combined(base, parts),
         Request::Release { .. } => {
             let rescued = (name == "bd").then(|| "refs/whaleflow/r1/rescue/0a-bad".to_owned());
             Outcome::Released { rescued }
@@ -248,6 +271,28 @@ pub(crate) const CONTEST: &str = r#"{
     {"ask": "sum_up", "prompt": "Sum up {{ pick.winner }}.", "role": "writer"}
   ],
   "outputs": {"winner": "pick.winner", "summary": "sum_up"}
+}"#;
+
+/// Three fixes, a contest that a judge decides, and the winner with what the losers leave, tested again.
+pub(crate) const COMBINED: &str = r#"{
+  "workflow": "combined",
+  "children": [
+    {"parallel": "ways", "children": [
+      {"branch": "good", "writes": ["src/**"], "children": [
+        {"agent": "fix", "prompt": "Fix it.", "writes": ["src/**"]}, {"test": "check", "argv": ["true"]}
+      ]},
+      {"branch": "wide", "writes": ["src/**"], "children": [
+        {"agent": "fix", "prompt": "Fix it all.", "writes": ["src/**"]}, {"test": "check", "argv": ["true"]}
+      ]},
+      {"branch": "bad", "writes": ["src/**"], "children": [
+        {"agent": "fix", "prompt": "Fix it somehow.", "writes": ["src/**"]}, {"test": "check", "argv": ["true"]}
+      ]}
+    ]},
+    {"tournament": "pick", "candidates": "ways", "require": "value.results.check.passed",
+     "judge": {"prompt": "{{ first.path }} or {{ second.path }}?"}, "harvest": ["results", "patches"]},
+    {"reduce": "both", "inputs": "pick", "how": "combine"},
+    {"test": "check", "argv": ["true"], "tree": "both"}
+  ]
 }"#;
 
 /// A gate between two asks, beside one that fails after two attempts.

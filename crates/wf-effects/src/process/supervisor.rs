@@ -1,0 +1,183 @@
+//! The supervisor of one command: this program again, between whoever wants the command and the command itself.
+//!
+//! It makes itself the parent of whatever loses its own below it, starts the program in a group of its own, says how it
+//! ended, and then ends everything below itself: when it is told to, and when the other end of its socket is gone, which
+//! is how it learns that whoever wanted the command has been killed.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper,
+    set_dumpable_behavior, set_parent_process_death_signal, setsid, wait,
+};
+use rustix::stdio::{dup2_stderr, dup2_stdout};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::protocol::{ASK, KILL, Order, Report, read_order};
+use super::tree;
+
+/// The hidden subcommand of the supervisor.
+pub const SUPERVISE_CHILD: &str = "supervise-child";
+/// How long it tries to end everything. Who waits for it waits a little longer, see `supervised`.
+const END_WAIT: Duration = Duration::from_millis(1_200);
+/// For how many rounds it ends what is below it without a pause: what forks quickly gives it no more time.
+const QUICK_ROUNDS: u32 = 500;
+/// Between two rounds after that.
+const ROUND_PAUSE: Duration = Duration::from_millis(1);
+/// The last of the signals that a process can be sent by name.
+const SIGNAL_MAX: i32 = 31;
+
+/// Supervises one command, which is ordered through standard input. Returns once nothing is below it any more.
+///
+/// # Errors
+/// When there is no order, or the operating system does not let it be a supervisor; then nothing was started.
+pub fn supervise() -> io::Result<()> {
+    // A session of its own: no process below it can then join a group that is not below it, and no terminal reaches it.
+    setsid()?;
+    set_child_subreaper(Some(getpid()))?;
+    // The program could stop it. When its parent is gone, it goes on, and sees that.
+    set_parent_process_death_signal(Some(Signal::CONT))?;
+    // The program is not to look into it, nor to take its socket.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(supervise_in())
+}
+
+async fn supervise_in() -> io::Result<()> {
+    // What a signal would do to it is done to everything below it, by its death. They are caught and not ignored,
+    // because the program would inherit that.
+    for number in 1..=SIGNAL_MAX {
+        // Some cannot be caught.
+        let _ = signal(SignalKind::from_raw(number));
+    }
+    let mut exits = signal(SignalKind::child())?;
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (order, stdin) = read_order(&socket)?;
+    socket.set_nonblocking(true)?;
+    let (mut asks, mut reports) = tokio::net::UnixStream::from_std(socket)?.into_split();
+    let started = start(&order, stdin);
+    // From here on the program alone holds its output.
+    let nothing = std::fs::File::options().write(true).open("/dev/null")?;
+    dup2_stdout(&nothing)?;
+    dup2_stderr(&nothing)?;
+    let program = match started {
+        Ok(program) => program,
+        Err(error) => {
+            let reason = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
+            return reports.write_all(Report::NotStarted(reason).line().as_bytes()).await;
+        }
+    };
+    let mut below = Below { program, end: None };
+    let mut is_heard = say(&mut reports, Report::Started).await;
+    let mut is_told = false;
+    while is_heard {
+        tokio::select! {
+            ask = asks.read_u8() => match ask {
+                Ok(ASK) => below.ask(),
+                Ok(KILL) => break,
+                Ok(_) | Err(_) => is_heard = false,
+            },
+            _ = exits.recv() => {
+                let is_empty = below.reap();
+                if let Some(end) = below.end.filter(|_| !is_told) {
+                    is_told = true;
+                    is_heard = say(&mut reports, end).await;
+                }
+                if is_empty {
+                    break;
+                }
+            }
+        }
+    }
+    let left = below.end_all().await;
+    if let Some(end) = below.end.filter(|_| !is_told) {
+        say(&mut reports, end).await;
+    }
+    say(&mut reports, Report::Over(left)).await;
+    Ok(())
+}
+
+/// Says whether anybody is there to hear it.
+async fn say(reports: &mut tokio::net::unix::OwnedWriteHalf, report: Report) -> bool {
+    reports.write_all(report.line().as_bytes()).await.is_ok()
+}
+
+fn start(order: &Order, stdin: Option<OwnedFd>) -> io::Result<Pid> {
+    let (name, args) = order.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    #[expect(clippy::disallowed_methods, reason = "a supervisor starts what it supervises")]
+    let mut command = std::process::Command::new(&order.program);
+    command
+        .arg0(name)
+        .args(args)
+        .current_dir(&order.cwd)
+        .env_clear()
+        .envs(&order.env)
+        .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+        .process_group(0);
+    // Its exit is collected with all the others.
+    Ok(Pid::from_child(&command.spawn()?))
+}
+
+/// Everything below the supervisor.
+struct Below {
+    program: Pid,
+    end: Option<Report>,
+}
+
+impl Below {
+    /// Asks the program and its group to end.
+    fn ask(&self) {
+        // Once it is collected, its number may be somebody else's.
+        if self.end.is_none() {
+            // The only answer that matters is that nobody is left, and that is what is wanted.
+            let _ = kill_process_group(self.program, Signal::TERM);
+            // A stopped process takes in nothing but this and KILL.
+            let _ = kill_process_group(self.program, Signal::CONT);
+        }
+    }
+
+    /// Collects whoever has exited. Says whether nobody is left.
+    fn reap(&mut self) -> bool {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.program => self.end = self.end.or(report(status)),
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// Ends all of them. Says how many are left.
+    async fn end_all(&mut self) -> u32 {
+        let ending = async {
+            for round in 0u32.. {
+                if self.reap() {
+                    return;
+                }
+                tree::end(&tree::children(getpid()));
+                if round < QUICK_ROUNDS {
+                    tokio::task::yield_now().await;
+                } else {
+                    tokio::time::sleep(ROUND_PAUSE).await;
+                }
+            }
+        };
+        match tokio::time::timeout(END_WAIT, ending).await {
+            Ok(()) => 0,
+            Err(_) => tree::children(getpid()).len() as u32,
+        }
+    }
+}
+
+fn report(status: WaitStatus) -> Option<Report> {
+    let exited = status.exit_status().map(Report::Exited);
+    exited.or_else(|| status.terminating_signal().map(Report::Signalled))
+}

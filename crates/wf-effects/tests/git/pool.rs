@@ -1,0 +1,337 @@
+//! Trees are shared out, used again, kept and cleared, by several processes at once.
+
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+use wf_effects::git::{GitError, Keep, PoolOptions, Reclaim, Repository, Swept, Trees, TreesOptions};
+use wf_store::{Batch, Head, NewRun, RunId, TreeRow};
+
+use super::support::{Bench, commit_all, names_in, order, raw, read, write_all};
+
+fn warm(bench: &Bench, holder: &str) -> PoolOptions {
+    PoolOptions { warm_max: 4, ..bench.lab.pool(holder) }
+}
+
+async fn trees_of(bench: &Bench, run: &str, pool: PoolOptions) -> Trees {
+    let repository = Repository::discover(&bench.lab.git, &bench.repo).await.unwrap();
+    Trees::open(&repository, &TreesOptions { root: bench.lab.path("trees"), run: run.to_owned(), pool }).unwrap()
+}
+
+async fn check_rows(bench: &Bench, expected: Expect) {
+    let said = |row: &TreeRow| {
+        let tenant = row.used.tenant.as_ref().map_or("-".to_owned(), |it| format!("{}:{}", it.run, it.branch));
+        format!("{} {tenant} {}", row.used.stage.word(), row.used.holder.as_deref().unwrap_or("-"))
+    };
+    let mut lines: Vec<String> = bench.rows().await.iter().map(said).collect();
+    lines.sort();
+    expected.assert_eq(&lines.join("\n"));
+}
+
+fn engine_refs(repo: &Path) -> String {
+    let listed = raw(repo, &["for-each-ref", "--format=%(refname)", "refs/whaleflow"]);
+    listed.lines().map(|name| name.trim_start_matches("refs/whaleflow/")).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn the_next_branch_gets_the_last_ones_tree_as_it_wants_it() {
+    let bench = Bench::new().await;
+    write_all(&bench.repo, &[("src/later.txt", "later\n"), ("src/a.txt", "changed later\n")]);
+    let later = commit_all(&bench.repo, "later");
+    let trees = trees_of(&bench, "run1", warm(&bench, "me")).await;
+    trees.acquire("a", &bench.base).await.unwrap();
+    let dir = trees.begin("a", &bench.base).await.unwrap().dir;
+    write_all(&dir, &[("src/b.txt", "b of a\n"), ("made/new", "n\n"), ("x.log", "ignored\n"), ("logs/y.log", "i\n")]);
+    std::fs::remove_file(dir.join("README")).unwrap();
+    let point = trees.checkpoint(order("a", &bench.base, &["**"])).await.unwrap();
+    write_all(&dir, &[("unsaved", "precious\n")]);
+    let rescued = trees.release("a", &point.commit, false).await.unwrap().unwrap();
+    assert_eq!(bench.show(&rescued, "unsaved"), "precious");
+    // Nobody has it, so git does not know of it.
+    assert_eq!(raw(&bench.repo, &["worktree", "list"]).lines().count(), 1);
+    check_rows(&bench, expect!["free - -"]).await;
+
+    let other = trees_of(&bench, "run2", warm(&bench, "other")).await;
+    other.acquire("b", &later).await.unwrap();
+    let again = other.begin("b", &later).await.unwrap();
+    assert_eq!((again.dir.as_path(), again.rescued), (dir.as_path(), None));
+    assert_eq!(raw(&dir, &["status", "--porcelain", "--ignored"]), "");
+    assert_eq!(raw(&dir, &["rev-parse", "HEAD"]), later);
+    assert_eq!(names_in(&dir), [".git", ".gitignore", "README", "src"]);
+    assert_eq!((read(&dir.join("src/a.txt")), read(&dir.join("src/b.txt"))), ("changed later\n".into(), "b\n".into()));
+    check_rows(&bench, expect!["held run2:b other"]).await;
+    raw(&bench.repo, &["fsck", "--strict"]);
+}
+
+#[tokio::test]
+async fn a_tree_that_changed_while_nobody_had_it_is_as_wanted_all_the_same() {
+    let bench = Bench::new().await;
+    let trees = trees_of(&bench, "run1", warm(&bench, "me")).await;
+    trees.acquire("a", &bench.base).await.unwrap();
+    let dir = trees.begin("a", &bench.base).await.unwrap().dir;
+    trees.release("a", &bench.base, false).await.unwrap();
+    write_all(&dir, &[("src/a.txt", "X\n"), ("src/new", "x\n"), (".git", "gitdir: /elsewhere\n")]);
+    std::fs::remove_file(dir.join("src/b.txt")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.join("src/b.txt")).unwrap();
+    raw(&bench.lab.path(""), &["init", "-q", &dir.join("inner").display().to_string()]);
+    trees.acquire("b", &bench.base).await.unwrap();
+    assert_eq!(trees.begin("b", &bench.base).await.unwrap().dir, dir);
+    assert_eq!(raw(&dir, &["status", "--porcelain", "--ignored"]), "");
+    assert_eq!((read(&dir.join("src/a.txt")), read(&dir.join("src/b.txt"))), ("a\n".into(), "b\n".into()));
+    assert_eq!(names_in(&dir), [".git", ".gitignore", "README", "src"]);
+}
+
+#[tokio::test]
+async fn a_full_pool_makes_branches_wait_but_not_those_inside() {
+    let bench = Bench::new().await;
+    let pool = PoolOptions { trees_max: Some(2), ..warm(&bench, "me") };
+    let trees = trees_of(&bench, "run1", pool.clone()).await;
+    trees.acquire("a", &bench.base).await.unwrap();
+    trees.acquire("b", &bench.base).await.unwrap();
+    for branch in ["c", "a2", "ab/c"] {
+        let full = trees.acquire(branch, &bench.base).await;
+        assert!(matches!(full, Err(GitError::PoolFull { trees: 2 })), "{full:?}");
+    }
+    trees.acquire("a/inner", &bench.base).await.unwrap();
+    trees.release("a/inner", &bench.base, false).await.unwrap();
+    trees.release("b", &bench.base, false).await.unwrap();
+    trees.acquire("c", &bench.base).await.unwrap();
+    // A third may use the slot that the inner branch has left.
+    trees.acquire("d", &bench.base).await.unwrap();
+    check_rows(
+        &bench,
+        expect![[r#"
+            held run1:a -
+            held run1:c -
+            held run1:d -"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_asked_for_is_kept_and_then_goes() {
+    for (keep, failed, is_dirty, is_kept) in [
+        (Keep::Never, true, true, false),
+        (Keep::Failed, false, false, false),
+        (Keep::Failed, true, false, true),
+        (Keep::Failed, false, true, true),
+        (Keep::Always, false, false, true),
+    ] {
+        let bench = Bench::new().await;
+        let case = format!("{keep:?} {failed} {is_dirty}");
+        let open = |keep_ms| trees_of(&bench, "run1", PoolOptions { keep, keep_ms, ..bench.lab.pool("me") });
+        let trees = open(60_000).await;
+        trees.acquire("a", &bench.base).await.unwrap();
+        let dir = trees.begin("a", &bench.base).await.unwrap().dir;
+        if is_dirty {
+            write_all(&dir, &[("unsaved", "precious\n")]);
+        }
+        assert_eq!(trees.release("a", &bench.base, failed).await.unwrap().is_some(), is_dirty, "{case}");
+        assert_eq!(dir.join("README").exists(), is_kept, "{case}");
+        assert_eq!(trees.sweep(Reclaim::Undriven).await.unwrap(), Swept::default(), "{case}");
+        if !is_kept {
+            continue;
+        }
+        // Whoever looks at it can use git there, and what they leave is saved as well.
+        assert_eq!(raw(&dir, &["rev-parse", "HEAD"]), bench.base);
+        write_all(&dir, &[("found", "by hand\n")]);
+        bench.change_row("a", |used| used.until_ms = Some(0)).await;
+        let swept = trees.sweep(Reclaim::Never).await.unwrap();
+        assert_eq!(swept.removed.len(), 1, "{case}");
+        assert_eq!(bench.show(&swept.rescued[0], "found"), "by hand", "{case}");
+        assert!(!dir.exists() && !bench.repo.join(".git/worktrees").exists(), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_living_holder_keeps_its_tree_and_can_move_nothing() {
+    let bench = Bench::new().await;
+    let (_alive, _other) = (bench.lab.announce("first"), bench.lab.announce("second"));
+    let first = &bench.trees;
+    let old = bench.ready("b").await;
+    write_all(&old, &[("src/a.txt", "of the first\n")]);
+    let second = bench.successor().await;
+    let begun = second.begin("b", &bench.base).await.unwrap();
+    assert_ne!(begun.dir, old);
+    assert_eq!(read(&old.join("src/a.txt")), "of the first\n");
+    write_all(&begun.dir, &[("src/a.txt", "of the second\n")]);
+    check_rows(
+        &bench,
+        expect![[r#"
+            going run1:b first
+            held run1:b second"#]],
+    )
+    .await;
+    // The first was stopped for a while, and goes on.
+    let late = first.checkpoint(order("b", &bench.base, &["**"])).await;
+    assert!(matches!(late, Err(GitError::Fenced)), "{late:?}");
+    assert!(matches!(first.rest("b").await, Err(GitError::Fenced)));
+    assert_eq!(bench.at(&first.branch_ref("b")), bench.base);
+    // What is the first's is not taken from it while it lives.
+    assert_eq!(second.sweep(Reclaim::Undriven).await.unwrap(), Swept::default());
+    second.rest("b").await.unwrap();
+    let point = second.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&point.commit, "src/a.txt"), "of the second");
+    second.release("b", &point.commit, false).await.unwrap();
+    drop(_alive);
+    let swept = second.cleanup().await.unwrap();
+    assert_eq!(bench.show(&swept[0], "src/a.txt"), "of the first");
+    check_rows(&bench, expect![""]).await;
+    assert!(!old.exists() && names_in(&bench.lab.path("trees")).is_empty());
+    assert!(!engine_refs(&bench.repo).contains("/held/"), "{}", engine_refs(&bench.repo));
+}
+
+#[tokio::test]
+async fn any_process_of_the_run_takes_a_tree_that_rests() {
+    let bench = Bench::new().await;
+    let (_first, _second) = (bench.lab.announce("first"), bench.lab.announce("second"));
+    bench.trees.acquire("b", &bench.base).await.unwrap();
+    let second = bench.successor().await;
+    let dir = second.begin("b", &bench.base).await.unwrap().dir;
+    write_all(&dir, &[("src/a.txt", "of a worker\n")]);
+    second.rest("b").await.unwrap();
+    let point = bench.trees.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&point.commit, "src/a.txt"), "of a worker");
+    assert_eq!(second.begin("b", &point.commit).await.unwrap().dir, dir);
+    second.rest("b").await.unwrap();
+    assert_eq!(bench.trees.release("b", &point.commit, false).await.unwrap(), None);
+    check_rows(&bench, expect![""]).await;
+}
+
+/// Begins a run in the store, as far as trees are concerned.
+async fn start(bench: &Bench, run: &str, owner: &str) -> (RunId, wf_store::Epoch, wf_store::Seq) {
+    let id = RunId::parse(run).unwrap();
+    let head = Head { status: "running".to_owned(), ended: false, updated_ms: 1, json: "{}".to_owned() };
+    let new = NewRun {
+        run: id.clone(),
+        workflow_name: "w".to_owned(),
+        workflow_hash: wf_ir::Digest::of(b"w"),
+        labels: "{}".to_owned(),
+        created_ms: 1,
+        owner: None,
+        batch: Batch { records: Vec::new(), head, tasks: Vec::new(), inbox_taken: None },
+    };
+    let created = bench.lab.store.log.create_run(new).await.unwrap();
+    let epoch = bench.lab.store.leases.acquire_lease(&id, owner, 1, i64::MAX).await.unwrap();
+    (id, epoch, created.appended.seq)
+}
+
+#[tokio::test]
+async fn trees_of_runs_that_nobody_goes_on_with_are_cleared_when_they_are_needed() {
+    let bench = Bench::new().await;
+    let _alive = bench.lab.announce("alive");
+    for (run, owner) in [("run1", "first"), ("living", "alive"), ("over", "gone")] {
+        let (id, epoch, seq) = start(&bench, run, owner).await;
+        let trees = trees_of(&bench, run, PoolOptions { trees_max: Some(3), ..bench.lab.pool(owner) }).await;
+        trees.acquire("b", &bench.base).await.unwrap();
+        let dir = trees.begin("b", &bench.base).await.unwrap().dir;
+        write_all(&dir, &[("unsaved", &format!("of {run}\n"))]);
+        if run == "over" {
+            let head = Head { status: "failed".to_owned(), ended: true, updated_ms: 2, json: "{}".to_owned() };
+            let batch = Batch { records: Vec::new(), head, tasks: Vec::new(), inbox_taken: None };
+            bench.lab.store.log.append(&id, seq, epoch, batch).await.unwrap();
+        }
+    }
+    let pool = PoolOptions { trees_max: Some(2), ..bench.lab.pool("me") };
+    let trees = trees_of(&bench, "run4", pool).await;
+    // That of the run that has ended goes at once, that of the dead one may still be gone on with.
+    let swept = trees.sweep(Reclaim::Never).await.unwrap();
+    assert_eq!((swept.removed.len(), bench.show(&swept.rescued[0], "unsaved")), (1, "of over".to_owned()));
+    check_rows(
+        &bench,
+        expect![[r#"
+            held living:b alive
+            held run1:b first"#]],
+    )
+    .await;
+    trees.acquire("b", &bench.base).await.unwrap();
+    check_rows(
+        &bench,
+        expect![[r#"
+            held living:b alive
+            held run4:b -"#]],
+    )
+    .await;
+    let full = trees.acquire("c", &bench.base).await;
+    assert!(matches!(full, Err(GitError::PoolFull { trees: 2 })), "{full:?}");
+    let saved = raw(&bench.repo, &["for-each-ref", "--format=%(refname)", "refs/whaleflow/run1/rescue"]);
+    assert_eq!(bench.show(&saved, "unsaved"), "of run1");
+    // Whoever goes on with it all the same is told that its tree is gone, and begins again.
+    let late = bench.successor().await;
+    let lost = late.checkpoint(order("b", &bench.base, &["**"])).await;
+    assert!(matches!(lost, Err(GitError::Lost { .. })), "{lost:?}");
+}
+
+#[tokio::test]
+async fn what_the_store_knows_nothing_of_is_saved_and_removed() {
+    let bench = Bench::new().await;
+    let dir = bench.ready("b").await;
+    write_all(&dir, &[("unsaved", "precious\n")]);
+    for row in bench.rows().await {
+        bench.lab.store.trees.forget_tree(row.slot, row.epoch).await.unwrap();
+    }
+    write_all(
+        &bench.lab.path("trees"),
+        &[("tree-odd/left", "x\n"), (".trash/t/left", "x\n"), (".meta/tree-x.json", "{}")],
+    );
+    let swept = bench.successor().await.sweep(Reclaim::Never).await.unwrap();
+    assert_eq!((swept.removed.len(), bench.show(&swept.rescued[0], "unsaved")), (2, "precious".to_owned()));
+    // The trash goes in the background.
+    while !names_in(&bench.lab.path("trees")).is_empty() {
+        bench.successor().await.sweep(Reclaim::Never).await.unwrap();
+    }
+    assert!(!bench.repo.join(".git/worktrees").exists());
+}
+
+/// How many branches come and go at once, and how often.
+const AT_ONCE: usize = 16;
+const ROUNDS: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_come_and_go_and_leave_nothing() {
+    let bench = Bench::new().await;
+    let names = ["p0", "p1", "p2"];
+    let _alive = names.map(|name| bench.lab.announce(name));
+    let mut processes = Vec::new();
+    for name in names {
+        processes.push(trees_of(&bench, "run1", warm(&bench, name)).await);
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..AT_ONCE {
+        let (trees, base) = (processes[number % 3].clone(), bench.base.clone());
+        tasks.spawn(async move {
+            let mut dirs = std::collections::BTreeSet::new();
+            for round in 0..ROUNDS {
+                let branch = format!("many[{number}]/{round}");
+                trees.acquire(&branch, &base).await.unwrap();
+                let dir = trees.begin(&branch, &base).await.unwrap().dir;
+                assert_eq!(names_in(&dir), [".git", ".gitignore", "README", "src"]);
+                write_all(&dir, &[("src/a.txt", &format!("{number} {round}\n")), ("x.log", "ignored\n")]);
+                trees.rest(&branch).await.unwrap();
+                let point = trees.checkpoint(order(&branch, &base, &["src/**"])).await.unwrap();
+                assert_eq!(point.files.len(), 1);
+                assert_eq!(trees.release(&branch, &point.commit, false).await.unwrap(), None);
+                dirs.insert(dir);
+            }
+            dirs.len()
+        });
+    }
+    let used: Vec<usize> = tasks.join_all().await;
+    assert_eq!(used.len(), AT_ONCE);
+    processes[0].cleanup().await.unwrap();
+    let rows = bench.rows().await;
+    assert!(rows.len() <= 4 && rows.iter().all(|row| row.used.stage == wf_store::TreeStage::Free), "{rows:?}");
+    assert_eq!(raw(&bench.repo, &["worktree", "list"]).lines().count(), 1);
+    assert_eq!(raw(&bench.repo, &["for-each-ref", "refs/whaleflow/run1/b"]).lines().count(), AT_ONCE * ROUNDS);
+    assert_eq!(raw(&bench.repo, &["for-each-ref", "refs/whaleflow/run1/held", "refs/whaleflow/run1/rescue"]), "");
+    for row in rows {
+        let to = wf_store::TreeUse { until_ms: Some(0), ..row.used };
+        bench.lab.store.trees.change_tree(wf_store::TreeChange { slot: row.slot, epoch: row.epoch, to }).await.unwrap();
+    }
+    let trees = &processes[0];
+    trees.cleanup().await.unwrap();
+    while !names_in(&bench.lab.path("trees")).is_empty() {
+        trees.sweep(Reclaim::Never).await.unwrap();
+    }
+    check_rows(&bench, expect![""]).await;
+    raw(&bench.repo, &["fsck", "--strict"]);
+}
