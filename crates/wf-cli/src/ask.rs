@@ -1,12 +1,14 @@
 //! Asking the person at the terminal.
 
 use std::io::BufRead;
+use std::path::{Path, PathBuf};
 
 use wf_ir::Value;
 use wf_ir::types::check_schema;
 use wf_kernel::Command;
 use wf_server::{Error, Project};
 use wf_view::GateView;
+use wf_view::text::clean;
 
 use crate::interrupt::Interrupts;
 use crate::render::replies::gate_text;
@@ -14,6 +16,8 @@ use crate::session::Session;
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// The most repositories that a person is asked to choose from.
+const CANDIDATES_MAX: usize = 40;
 
 /// One line from the terminal; none at its end, or when the person interrupts.
 async fn line(session: &Session, question: &str) -> Result<Option<String>, Error> {
@@ -45,6 +49,26 @@ pub(crate) async fn settle_trust(session: &Session, project: &Project, is_given:
     ));
     let answer = line(session, "Trust this repository? [y/N] ").await?;
     Ok(matches!(answer.as_deref(), Some("y" | "Y" | "yes")))
+}
+
+/// Which of several repositories the person at the terminal means; none when nobody can be asked, or nobody says.
+pub(crate) async fn choose_repository(session: &Session, candidates: &[PathBuf]) -> Result<Option<PathBuf>, Error> {
+    if candidates.is_empty() || candidates.len() > CANDIDATES_MAX || !session.out.can_ask() {
+        return Ok(None);
+    }
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    session.out.message("Several repositories are directly below this directory:");
+    for (at, path) in candidates.iter().enumerate() {
+        session.out.message(&format!("  {} {}", at + 1, clean(&name(path))));
+    }
+    loop {
+        let question = format!("Which one? [1-{}] ", candidates.len());
+        let Some(answer) = line(session, &question).await?.filter(|answer| !answer.is_empty()) else { return Ok(None) };
+        let by_number = answer.parse::<usize>().ok().and_then(|number| candidates.get(number.checked_sub(1)?));
+        if let Some(chosen) = by_number.or_else(|| candidates.iter().find(|path| name(path) == answer)) {
+            return Ok(Some(chosen.clone()));
+        }
+    }
 }
 
 /// The decision of the person at the terminal on a gate; none is later.

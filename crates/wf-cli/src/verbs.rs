@@ -23,7 +23,7 @@ pub(crate) async fn run_verb(session: &Session, verb: Verb) -> Result<u8, Error>
     match verb {
         Verb::Init => place::init(session),
         Verb::Doctor => place::doctor(session).await,
-        Verb::Trust(args) => place::trust(session, &args),
+        Verb::Trust(args) => place::trust(session, &args).await,
         Verb::Check(args) => check::check(session, &args).await,
         Verb::Plan(args) => check::plan(session, &args).await,
         Verb::Run(args) => Box::pin(run::run(session, &args)).await,

@@ -49,6 +49,7 @@ pub use combine::CombineOrder;
 pub(crate) use control::remove_any;
 pub use create::create_repository;
 pub use diff::Patch;
+pub use discover::{Checkout, find_checkout};
 pub use error::GitError;
 pub use merge::{CommitOrder, HeadRef, Identity, Merged};
 pub use pool::{Keep, PoolOptions, Reclaim, Swept, pool_name};

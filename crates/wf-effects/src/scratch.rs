@@ -25,7 +25,7 @@ impl ScratchDir {
     pub fn open(parent: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         let parent = std::fs::canonicalize(parent)?;
-        sweep(&parent);
+        sweep_scratch(&parent);
         loop {
             let file = tempfile::Builder::new().prefix("p").suffix(".lock").rand_bytes(10).tempfile_in(&parent)?;
             let (lock, path) = file.keep().map_err(|error| error.error)?;
@@ -49,8 +49,9 @@ impl ScratchDir {
 impl Drop for ScratchDir {
     fn drop(&mut self) {
         // What stays is removed by the next process.
-        let _ = crate::git::remove_any(&self.dir);
-        let _ = std::fs::remove_file(self.dir.with_extension(LOCK));
+        if crate::git::remove_any(&self.dir).is_ok() {
+            let _ = std::fs::remove_file(self.dir.with_extension(LOCK));
+        }
     }
 }
 
@@ -58,10 +59,15 @@ fn libc_nofollow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits() as i32
 }
 
-/// Removes the directories of processes that are gone. What cannot be removed is left to the next.
-fn sweep(parent: &Path) {
+/// Removes the directories of processes that are gone, below `parent`. What cannot be removed is left to the next.
+pub fn sweep_scratch(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
+        // A directory comes after its lock and goes before it.
+        let is_lost = entry.file_type().is_ok_and(|it| it.is_dir()) && !path.with_extension(LOCK).exists();
+        if is_lost {
+            let _ = crate::git::remove_any(&path);
+        }
         if path.extension().is_none_or(|extension| extension != LOCK) || !entry.file_type().is_ok_and(|it| it.is_file())
         {
             continue;

@@ -173,20 +173,23 @@ fn listed(wrote: &[Work<'_>]) -> String {
 }
 
 impl Change {
-    /// The same, with the files that changed and the patch, cut off at `bytes_max`.
+    /// The same, with the files that changed.
     ///
     /// # Errors
     /// When the repository or the commits are gone.
-    pub async fn read(&self, engine: &Engine, bytes_max: usize) -> Result<(Checkpoint, String), Error> {
+    pub async fn whole(&self, engine: &Engine) -> Result<Checkpoint, Error> {
         let repository = self.repository(engine).await?;
-        let (base, commit) = (&self.checkpoint.base, &self.checkpoint.commit);
-        let whole = repository.harvest(base, commit).await?;
-        let patch = repository.diff(base, commit, bytes_max).await?;
-        let mut text = String::from_utf8_lossy(&patch.bytes).into_owned();
-        if patch.is_truncated {
-            text.push_str("\n(the rest is left out; `apply --patch` prints all of it)\n");
-        }
-        Ok((whole, text))
+        Ok(repository.harvest(&self.checkpoint.base, &self.checkpoint.commit).await?)
+    }
+
+    /// The difference as text for people, and whether it was cut off at `bytes_max`.
+    ///
+    /// # Errors
+    /// When the repository or the commits are gone.
+    pub async fn text(&self, engine: &Engine, bytes_max: usize) -> Result<(String, bool), Error> {
+        let repository = self.repository(engine).await?;
+        let patch = repository.diff(&self.checkpoint.base, &self.checkpoint.commit, bytes_max).await?;
+        Ok((String::from_utf8_lossy(&patch.bytes).into_owned(), patch.is_truncated))
     }
 
     /// A patch that `git apply` takes, from where the run began.

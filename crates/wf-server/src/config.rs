@@ -304,11 +304,8 @@ mod tests {
         let mut config = Config::default();
         config.take("[trees]\nbuild_cache = \"shared\"\nbuild_cache_mib_max = 3", "user", By::User).unwrap();
         config.take("[trees]\nbuild_cache = \"off\"", "repository", By::Repository).unwrap();
-        let expected = TreesConfig {
-            build_cache: BuildCacheMode::Off,
-            build_cache_bytes_max: 3 << 20,
-            ..TreesConfig::default()
-        };
+        let expected =
+            TreesConfig { build_cache: BuildCacheMode::Off, build_cache_bytes_max: 3 << 20, ..TreesConfig::default() };
         assert_eq!(config.trees, expected);
     }
 }

@@ -70,9 +70,9 @@ fn project_check(project: &Project) -> DoctorCheck {
     if project.is_repository() {
         return say("repository", DoctorLevel::Ok, format!("{}", project.root().display()));
     }
-    let message = format!("none around {}", project.root().display());
+    let why = project.require_repository().map_or_else(|error| error.to_string(), |()| String::new());
     hinted(
-        say("repository", DoctorLevel::Warn, message),
+        say("repository", DoctorLevel::Warn, why),
         "workflows that work in trees need a repository, or a fixture of their own",
     )
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
-use wf_effects::{Clock, RealClock, ScratchDir};
+use wf_effects::{Clock, RealClock, ScratchDir, sweep_scratch};
 use wf_ir::{Kind, Workflow};
 use wf_kernel::RunStatus;
 use wf_kernel::record::RunStarted;
@@ -80,6 +80,7 @@ impl Engine {
     /// When it cannot be opened.
     pub fn open(environment: &Environment, project: &Project) -> Result<Self, Error> {
         let store = project.open_store()?;
+        sweep_scratch(&project.scratch_root());
         Ok(Self { environment: environment.clone(), project: project.clone(), store })
     }
 
@@ -89,6 +90,7 @@ impl Engine {
     /// When it cannot be opened.
     pub fn open_if_any(environment: &Environment, project: &Project) -> Result<Option<Self>, Error> {
         let store = project.open_store_if_any()?;
+        sweep_scratch(&project.scratch_root());
         Ok(store.map(|store| Self { environment: environment.clone(), project: project.clone(), store }))
     }
 
@@ -257,7 +259,7 @@ impl Engine {
     }
 
     fn scratch_dir(&self) -> Result<ScratchDir, Error> {
-        let dir = self.project.state_root().join("scratch");
+        let dir = self.project.scratch_root();
         make_private_dir(&dir)?;
         ScratchDir::open(&dir).map_err(Error::io("make a directory in", &dir))
     }
@@ -285,7 +287,7 @@ pub(crate) async fn open_git(environment: &Environment, project: &Project) -> Re
     let options = GitOptions {
         program: PathBuf::from("git"),
         path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
-        scratch_dir: state.join("scratch"),
+        scratch_dir: project.scratch_root(),
         locks_dir: state.join("locks"),
         timeout: GIT_TIMEOUT,
     };

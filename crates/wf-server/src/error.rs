@@ -315,6 +315,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Usage { hint, .. } => return hint.clone(),
+            Self::Invalid(found) | Self::Preflight(found) => return first_error(found).and_then(|it| it.hint.clone()),
             Self::Branch { hint, .. } => hint.as_str(),
             Self::Git(error) => return error.hint().map(str::to_owned),
             Self::Apply(error) => error.hint(),
@@ -339,8 +340,6 @@ impl Error {
             Self::Bug(_) => "please report it; the log is intact",
             Self::Input { .. }
             | Self::Config { .. }
-            | Self::Invalid(_)
-            | Self::Preflight(_)
             | Self::Refused { .. }
             | Self::TimedOut { .. }
             | Self::Transfer { .. }

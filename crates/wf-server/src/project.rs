@@ -1,7 +1,7 @@
 //! Which project a command is about, and where its state is.
 //!
-//! A project is the repository around a directory, or the directory itself where there is none. Its state lies outside
-//! of it, so that nothing in a repository votes on trust:
+//! A project is the repository around a directory, else the only one directly below it, or the directory itself where
+//! there is none, or are several. Its state lies outside of it, so that nothing in a repository votes on trust:
 //!
 //! ```text
 //! <state>/key                         the key under which sensitive inputs are digested
@@ -15,18 +15,16 @@
 //! ```
 
 use std::fs::{DirBuilder, File};
-use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use wf_effects::git::{Checkout, GitError, find_checkout};
 use wf_ir::Digest;
 use wf_store::{Presence, SqliteOptions, Store};
 
 use crate::environment::Environment;
 use crate::error::Error;
 
-/// A pointer file of git beyond this is none.
-const POINTER_BYTES_MAX: u64 = 8 << 10;
 /// The longest readable part of a project's directory name.
 const NAME_LEN_MAX: usize = 40;
 
@@ -36,7 +34,7 @@ pub struct Project {
     name: String,
     anchor: PathBuf,
     root: PathBuf,
-    is_repository: bool,
+    common_dir: Option<PathBuf>,
     state_root: PathBuf,
     cache_root: PathBuf,
     dir: PathBuf,
@@ -50,16 +48,19 @@ impl Project {
     pub fn of(environment: &Environment, start: &Path) -> Result<Self, Error> {
         let start = environment.cwd().join(start);
         let start = std::fs::canonicalize(&start).map_err(Error::io("find", &start))?;
-        let found = start.ancestors().find_map(|dir| Some((dir.to_owned(), common_git_dir(dir)?)));
-        let is_repository = found.is_some();
-        let (root, anchor) = found.unwrap_or_else(|| (start.clone(), start));
+        let (root, anchor, common_dir) = match find_checkout(&start) {
+            Ok(Checkout { top, common_dir, is_known: true, .. }) => (top, common_dir.clone(), Some(common_dir)),
+            // It claims a repository that knows nothing of it: it stands for itself alone.
+            Ok(Checkout { top, common_dir, is_known: false, .. }) => (top.clone(), top, Some(common_dir)),
+            Err(_) => (start.clone(), start, None),
+        };
         // All checkouts of a repository are one project, named after the main one.
         let named = if anchor.ends_with(".git") { anchor.parent().unwrap_or(&anchor) } else { &anchor };
         let name = slug(&named.file_name().unwrap_or_default().to_string_lossy());
         let hash = Digest::of(anchor.as_os_str().as_encoded_bytes()).short();
         let (state_root, cache_root) = (environment.state_root()?, environment.cache_root()?);
         let dir = state_root.join("projects").join(format!("{name}-{hash}"));
-        Ok(Self { name, anchor, root, is_repository, state_root, cache_root, dir })
+        Ok(Self { name, anchor, root, common_dir, state_root, cache_root, dir })
     }
 
     /// Its name, for people.
@@ -72,14 +73,28 @@ impl Project {
         &self.root
     }
 
-    /// What identifies it: the git directory that all checkouts share, or the directory.
+    /// What identifies it: the git directory that all checkouts share, or the directory, where there is no repository or
+    /// one that does not know of this checkout.
     pub fn anchor(&self) -> &Path {
         &self.anchor
     }
 
     /// Whether there is a repository.
     pub fn is_repository(&self) -> bool {
-        self.is_repository
+        self.common_dir.is_some()
+    }
+
+    /// The git directory that all checkouts of the repository share.
+    pub(crate) fn common_dir(&self) -> Option<&Path> {
+        self.common_dir.as_deref()
+    }
+
+    /// Whether there is a repository, and if there is none, why.
+    ///
+    /// # Errors
+    /// When there is none, several, a bare one, or one whose pointer files are odd.
+    pub fn require_repository(&self) -> Result<(), GitError> {
+        if self.is_repository() { Ok(()) } else { find_checkout(&self.root).map(drop) }
     }
 
     /// Where its state is.
@@ -90,6 +105,11 @@ impl Project {
     /// Where the state of all projects is.
     pub fn state_root(&self) -> &Path {
         &self.state_root
+    }
+
+    /// Where processes make their throw-away directories.
+    pub(crate) fn scratch_root(&self) -> PathBuf {
+        self.state_root.join("scratch")
     }
 
     pub(crate) fn trust_file(&self) -> PathBuf {
@@ -189,28 +209,6 @@ pub(crate) fn slug(name: &str) -> String {
     if slug.is_empty() { "root".to_owned() } else { slug.to_owned() }
 }
 
-/// The git directory that all checkouts of a repository share, if `dir` is the root of a checkout. It only names the
-/// project; before git works with a repository, `wf_effects::git` checks its pointers again and better.
-fn common_git_dir(dir: &Path) -> Option<PathBuf> {
-    let dot_git = dir.join(".git");
-    let metadata = std::fs::metadata(&dot_git).ok()?;
-    let git_dir = if metadata.is_dir() { dot_git } else { dir.join(pointer(&dot_git)?.strip_prefix("gitdir: ")?) };
-    if !git_dir.join("HEAD").exists() {
-        return None;
-    }
-    let common = pointer(&git_dir.join("commondir")).map_or_else(|| git_dir.clone(), |to| git_dir.join(to));
-    std::fs::canonicalize(common).ok()
-}
-
-fn pointer(file: &Path) -> Option<String> {
-    if !std::fs::metadata(file).ok()?.is_file() {
-        return None;
-    }
-    let mut text = String::new();
-    std::fs::File::open(file).ok()?.take(POINTER_BYTES_MAX).read_to_string(&mut text).ok()?;
-    Some(text.trim_end_matches('\n').to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -222,45 +220,112 @@ mod tests {
         Environment::of(vars, cwd.to_owned(), "/bin/whaleflow".into())
     }
 
-    fn repository(dir: &Path) {
-        std::fs::create_dir_all(dir.join(".git")).unwrap();
-        std::fs::write(dir.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    fn repository(dir: &Path) -> PathBuf {
+        let git_dir = dir.join(".git");
+        make_git_dir(&git_dir);
+        git_dir
+    }
+
+    fn make_git_dir(dir: &Path) {
+        for name in ["objects", "refs"] {
+            std::fs::create_dir_all(dir.join(name)).unwrap();
+        }
+        std::fs::write(dir.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    }
+
+    fn link(dir: &Path, git_dir: &Path) {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join(".git"), format!("gitdir: {}\n", git_dir.display())).unwrap();
+    }
+
+    struct Desk {
+        _temp: tempfile::TempDir,
+        top: PathBuf,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let temp = tempfile::tempdir().unwrap();
+            let top = std::fs::canonicalize(temp.path()).unwrap();
+            std::fs::create_dir_all(top.join("desk")).unwrap();
+            Self { _temp: temp, top }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.top.join("desk").join(name)
+        }
+
+        fn of(&self, start: &str) -> Project {
+            Project::of(&environment(&self.top.join("home"), &self.path("")), Path::new(start)).unwrap()
+        }
     }
 
     #[test]
     fn a_repository_is_one_project_from_every_directory_and_worktree() {
-        let temp = tempfile::tempdir().unwrap();
-        let top = std::fs::canonicalize(temp.path()).unwrap();
-        let main = top.join("My Repo");
-        repository(&main);
+        let desk = Desk::new();
+        let main = desk.path("My Repo");
+        let git_dir = repository(&main);
         std::fs::create_dir_all(main.join("a/b")).unwrap();
-        let linked = top.join("linked");
-        std::fs::create_dir_all(&linked).unwrap();
-        std::fs::create_dir_all(main.join(".git/worktrees/linked")).unwrap();
-        std::fs::write(main.join(".git/worktrees/linked/HEAD"), "x").unwrap();
-        std::fs::write(main.join(".git/worktrees/linked/commondir"), "../..\n").unwrap();
-        std::fs::write(linked.join(".git"), format!("gitdir: {}\n", main.join(".git/worktrees/linked").display()))
-            .unwrap();
-
-        let of = |start: &Path| Project::of(&environment(&top.join("home"), &top), start).unwrap();
-        let project = of(&main);
+        let project = desk.of("My Repo");
         assert_eq!((project.name(), project.root(), project.is_repository()), ("my-repo", main.as_path(), true));
-        assert_eq!(of(&main.join("a/b")), project);
-        let other = of(&linked);
+        assert_eq!(desk.of("My Repo/a/b"), project);
+        // It is the only one directly below.
+        assert_eq!(desk.of("."), project);
+
+        let admin = git_dir.join("worktrees/linked");
+        std::fs::create_dir_all(&admin).unwrap();
+        std::fs::write(admin.join("HEAD"), "x").unwrap();
+        std::fs::write(admin.join("commondir"), "../..\n").unwrap();
+        let linked = desk.path("linked");
+        std::fs::write(admin.join("gitdir"), format!("{}\n", linked.join(".git").display())).unwrap();
+        link(&linked, &admin);
+        let other = desk.of("linked");
         assert_eq!((other.dir(), other.root()), (project.dir(), linked.as_path()));
-        assert!(!top.join("home").exists(), "nothing is written");
+        assert!(!desk.top.join("home").exists(), "nothing is written");
     }
 
     #[test]
     fn a_directory_without_a_repository_is_a_project_of_its_own() {
-        let temp = tempfile::tempdir().unwrap();
-        let top = std::fs::canonicalize(temp.path()).unwrap();
-        std::fs::create_dir_all(top.join("a")).unwrap();
+        let desk = Desk::new();
         // A `.git` that is no repository does not make one.
-        std::fs::create_dir_all(top.join("a/.git")).unwrap();
-        let of = |start: &str| Project::of(&environment(&top.join("home"), &top), Path::new(start)).unwrap();
-        let (here, below) = (of("."), of("a"));
+        std::fs::create_dir_all(desk.path("a/.git")).unwrap();
+        let (here, below) = (desk.of("."), desk.of("a"));
         assert!(!here.is_repository() && !below.is_repository());
         assert_ne!(here.dir(), below.dir());
+        assert!(matches!(here.require_repository(), Err(GitError::NoRepository { .. })));
+        repository(&desk.path("b"));
+        repository(&desk.path("c"));
+        let several = desk.of(".");
+        assert_eq!((several.root(), several.is_repository()), (desk.top.join("desk").as_path(), false));
+        assert!(matches!(several.require_repository(), Err(GitError::Several { .. })));
+        make_git_dir(&desk.path("bare.git"));
+        let bare = desk.of("bare.git/refs");
+        assert!(matches!(bare.require_repository(), Err(GitError::Bare { .. })));
+    }
+
+    /// A directory that says it is a checkout of somebody else's repository is another project than that repository.
+    #[test]
+    fn what_is_said_of_a_repository_is_not_said_of_what_points_to_it() {
+        let desk = Desk::new();
+        let git_dir = repository(&desk.path("mine"));
+        let mine = desk.of("mine");
+        link(&desk.path("evil"), &git_dir);
+        std::fs::create_dir_all(desk.path("evil/sub")).unwrap();
+        std::fs::create_dir_all(desk.path("linked")).unwrap();
+        std::os::unix::fs::symlink(&git_dir, desk.path("linked/.git")).unwrap();
+        for name in ["evil", "evil/sub", "linked"] {
+            let other = desk.of(name);
+            assert!(other.is_repository(), "{name}");
+            assert_ne!((other.dir(), other.anchor()), (mine.dir(), mine.anchor()), "{name}");
+        }
+        // A repository that was made elsewhere and names the other as its own `commondir`.
+        std::fs::write(repository(&desk.path("odd")).join("commondir"), "../../mine/.git\n").unwrap();
+        assert_ne!(desk.of("odd").anchor(), mine.anchor());
+        assert!(matches!(desk.of("odd").require_repository(), Err(GitError::Tampered { .. })));
+        // When the repository names the directory, as it does for submodules, they are one.
+        std::fs::write(git_dir.join("config"), "[core]\n\tworktree = ../../evil\n").unwrap();
+        assert_eq!(desk.of("evil").anchor(), mine.anchor());
+        std::fs::write(git_dir.join("config"), "[other]\n\tworktree = ../../evil\n").unwrap();
+        assert_ne!(desk.of("evil").anchor(), mine.anchor());
     }
 }

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wf_effects::git::{Git, Repository};
+use wf_effects::git::{Git, GitError, Repository};
 use wf_effects::local::Catalog as RoleCatalog;
 use wf_effects::mock::Rules;
 use wf_ir::node::Budget;
-use wf_ir::{Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, RoleStatus, Span, Value, Workflow, preflight};
+use wf_ir::{Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, RoleStatus, Span, Value, Workflow, codes, preflight};
 use wf_kernel::ValueRef;
 use wf_kernel::record::{Base, InputValue, Origin, RunStarted, SEMANTICS};
 use wf_runtime::{NewRun, Owned};
@@ -93,12 +93,25 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether only trust is missing, and of what.
-    pub fn wants_trust(&self) -> Option<&Project> {
-        let wants = runs_commands(&self.workflow);
+    /// The repository whose trust is missing, if it is needed or `is_given`.
+    pub fn wants_trust(&self, is_given: bool) -> Option<&Project> {
+        let wants = is_given || runs_commands(&self.workflow);
         match &self.place {
-            Place::Checkout { project, .. } if wants && trust_of(project).is_none() => Some(project),
+            Place::Checkout { project, .. } if wants && project.is_repository() && trust_of(project).is_none() => {
+                Some(project)
+            }
             Place::Checkout { .. } | Place::Nowhere | Place::Fixture(_) => None,
+        }
+    }
+
+    /// The repositories of which one has to be named.
+    pub fn candidates(&self) -> Vec<PathBuf> {
+        match &self.place {
+            Place::Checkout { project, .. } => match project.require_repository() {
+                Err(GitError::Several { candidates, .. }) => candidates,
+                Ok(()) | Err(_) => Vec::new(),
+            },
+            Place::Nowhere | Place::Fixture(_) => Vec::new(),
         }
     }
 
@@ -123,10 +136,14 @@ pub async fn plan(environment: &Environment, project: &Project, options: &RunOpt
     let (workflow, notes) = source.check(environment).await?.valid()?;
     let (rules_path, rules_text, rules) = find_rules(environment, &source, options.mock.as_deref())?;
     let place = place_of(environment, &source, &workflow, options.repo.as_deref())?;
-    let is_trusted = trust_of(project).is_some();
-    let config = Config::load(environment, project, is_trusted)?;
+    let project = match &place {
+        Place::Checkout { project, .. } => project,
+        Place::Nowhere | Place::Fixture(_) => project,
+    };
+    let config = Config::load(environment, project, trust_of(project).is_some())?;
     let catalog = catalog(environment, &workflow, &place);
     let mut preflight = preflight(&workflow, &catalog);
+    say_why_no_repository(&mut preflight, project);
     source.label_all(&mut preflight);
     Ok(Plan { source, workflow, notes, preflight, place, rules_path, rules, rules_text, config })
 }
@@ -345,23 +362,17 @@ fn place_of(
     match (repo, workflow.fixture()) {
         (Some(repo), _) => checkout(environment.cwd().join(repo)),
         (None, Some(fixture)) => Ok(Place::Fixture(source.root().join(fixture))),
-        (None, None) => checkout(below_if_alone(environment, environment.cwd())?),
+        (None, None) => checkout(environment.cwd().to_owned()),
     }
 }
 
-/// The directory itself, or the one repository directly below it when it is in none.
-fn below_if_alone(environment: &Environment, start: &Path) -> Result<PathBuf, Error> {
-    /// How many entries are looked at.
-    const ENTRIES_MAX: usize = 10_000;
-    if Project::of(environment, start)?.is_repository() {
-        return Ok(start.to_owned());
-    }
-    let Ok(entries) = std::fs::read_dir(start) else { return Ok(start.to_owned()) };
-    let dirs = entries.take(ENTRIES_MAX).flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut found = dirs.map(|entry| entry.path()).filter(|dir| dir.join(".git").exists());
-    match (found.next(), found.next()) {
-        (Some(only), None) => Ok(only),
-        _ => Ok(start.to_owned()),
+/// A finding that there is no repository says what there is instead.
+fn say_why_no_repository(found: &mut [Diagnostic], project: &Project) {
+    let Err(error) = project.require_repository() else { return };
+    for finding in found.iter_mut().filter(|finding| finding.code == codes::NO_REPOSITORY) {
+        let (what, _) = finding.message.split_once(", and ").unwrap_or((&finding.message, ""));
+        finding.message = format!("{what}, which takes a repository: {error}");
+        finding.hint = error.hint().map(str::to_owned);
     }
 }
 

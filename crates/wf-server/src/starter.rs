@@ -41,7 +41,7 @@ pub fn init(project: &Project) -> Result<Written, Error> {
     let root = project.root();
     let tests = TESTS.iter().find(|(file, _)| root.join(file).exists()).map_or(r#"["make", "test"]"#, |(_, argv)| argv);
     // Without a commit there is no tree to search in.
-    let has_commit = project.is_repository() && has_commit(project.anchor());
+    let has_commit = project.common_dir().is_some_and(has_commit);
     let workflow = if has_commit { WORKFLOW } else { WORKFLOW_ALONE };
     let name = root.file_name().unwrap_or_default().to_string_lossy();
     let workflow = workflow.replace("@TESTS@", tests).replace("@NAME@", &quoted(&name));

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ pub struct Trust {
     pub anchor: String,
     /// Device and inode of it: another clone at the same place is another repository.
     pub identity: (u64, u64),
+    /// When that came to be, where the file system knows, in nanoseconds since the Unix epoch: inodes are used again.
+    #[serde(default)]
+    pub born_ns: Option<u64>,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// Who said so.
@@ -29,7 +33,7 @@ pub struct Trust {
 pub fn trust_of(project: &Project) -> Option<Trust> {
     let text = std::fs::read_to_string(project.trust_file()).ok()?;
     let trust: Trust = serde_json::from_str(&text).ok()?;
-    let holds = trust.version == 1 && identity(project.anchor()) == Some(trust.identity);
+    let holds = trust.version == 1 && identity(project.anchor()) == Some((trust.identity, trust.born_ns));
     holds.then_some(trust)
 }
 
@@ -39,8 +43,8 @@ pub fn trust_of(project: &Project) -> Option<Trust> {
 /// When the file system says no.
 pub fn grant(project: &Project, by: &str, at_ms: i64) -> Result<Trust, Error> {
     let anchor = project.anchor();
-    let identity = identity(anchor).ok_or_else(|| Error::usage(format!("{anchor:?} is gone")))?;
-    let trust = Trust { version: 1, anchor: anchor.display().to_string(), identity, at_ms, by: by.to_owned() };
+    let (identity, born_ns) = identity(anchor).ok_or_else(|| Error::usage(format!("{anchor:?} is gone")))?;
+    let trust = Trust { version: 1, anchor: anchor.display().to_string(), identity, born_ns, at_ms, by: by.to_owned() };
     project.make_dir()?;
     let path = project.trust_file();
     let text = serde_json::to_string(&trust).map_err(|error| Error::Bug(error.to_string()))?;
@@ -68,9 +72,11 @@ pub fn revoke(project: &Project) -> Result<bool, Error> {
     }
 }
 
-fn identity(anchor: &Path) -> Option<(u64, u64)> {
+fn identity(anchor: &Path) -> Option<((u64, u64), Option<u64>)> {
     let metadata = std::fs::metadata(anchor).ok()?;
-    Some((metadata.dev(), metadata.ino()))
+    let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+    let born_ns = born.and_then(|born| u64::try_from(born.as_nanos()).ok());
+    Some(((metadata.dev(), metadata.ino()), born_ns))
 }
 
 #[cfg(test)]

@@ -189,13 +189,15 @@ pub struct DiffView {
     pub insertions: u64,
     /// Lines removed.
     pub deletions: u64,
-    /// The difference as a unified patch.
+    /// The difference as a unified patch; empty where only the files are wanted.
     pub patch: String,
+    /// Whether the patch was too long, and what is here is only its beginning.
+    pub truncated: bool,
 }
 
 impl DiffView {
     /// What a branch did.
-    pub fn of(run_id: &str, branch: &str, checkpoint: &Checkpoint, patch: String) -> Self {
+    pub fn of(run_id: &str, branch: &str, checkpoint: &Checkpoint, patch: Option<(String, bool)>) -> Self {
         let sum = |part: fn(&FileView) -> Option<u64>, files: &[FileView]| files.iter().filter_map(part).sum();
         let files = files_of(checkpoint);
         Self {
@@ -207,7 +209,8 @@ impl DiffView {
             insertions: sum(|file| file.insertions, &files),
             deletions: sum(|file| file.deletions, &files),
             files,
-            patch,
+            truncated: patch.as_ref().is_some_and(|(_, truncated)| *truncated),
+            patch: patch.map_or_else(String::new, |(text, _)| text),
         }
     }
 }

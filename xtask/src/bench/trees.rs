@@ -157,7 +157,7 @@ mod tests {
             "one_plain_s": [0.3, 0.2, 9.0], "one_warm_s": [0.12, 0.1, 0.3], "thirty_plain_s": [4.0, 4.0, 4.0],
             "thirty_warm_s": [1.0, 1.2, 0.9], "thirty_cold_s": [4.0, 4.0, 4.0], "thirty_cold_failures": [0.0, 1.0, 0.0],
         });
-        let mode = |first: f64, edited: f64| json!({ "first_build_s": [first; 3], "edited_s": [edited; 3] });
+        let mode = |first: f64, edited: f64| json!({ "first_build_s": vec![first; 3], "edited_s": vec![edited; 3] });
         let mib = |count: u64| count << 20;
         let cargo = json!({
             "one_tree_bytes": mib(100), "trees_bytes": { "seeded": mib(210), "shared": mib(150) },

@@ -19,6 +19,9 @@ pub(crate) fn diff_text(diff: &DiffView, style: Style) -> String {
     let mut text = stat(&diff.files, style);
     text.push('\n');
     text.push_str(&patch_text(&diff.patch, style));
+    if diff.truncated {
+        text.push_str("(the rest is left out; `whaleflow apply --patch` prints all of it)\n");
+    }
     text
 }
 
@@ -59,10 +62,12 @@ fn sign(sign: char, count: u64) -> String {
 /// A unified patch, safe for a terminal; in colour where that is wanted. Lines are never cut: a patch is read closely.
 pub(crate) fn patch_text(patch: &str, style: Style) -> String {
     let mut text = String::with_capacity(patch.len());
+    // What is removed may itself begin with dashes, so headers end where the first hunk begins.
+    let mut is_header = true;
     for line in patch.lines() {
+        is_header = line.starts_with("diff ") || (is_header && !line.starts_with("@@"));
         let tone = match line.as_bytes().first() {
-            _ if line.starts_with("+++") || line.starts_with("---") => Tone::Bold,
-            _ if line.starts_with("diff ") || line.starts_with("index ") => Tone::Bold,
+            _ if is_header => Tone::Bold,
             Some(b'+') => Tone::Good,
             Some(b'-') => Tone::Bad,
             Some(b'@') => Tone::Active,

@@ -597,7 +597,8 @@ fn findings_with_odd_places_are_shown_somehow() {
     );
 }
 
-const PATCH: &str = "diff --git a/a.rs b/a.rs\n--- a/a.rs\n+++ b/a.rs\n@@ -1,2 +1,2 @@\n \tkept\u{1b}[2J\n-old\n+new\n";
+const PATCH: &str =
+    "diff --git a/a.rs b/a.rs\n--- a/a.rs\n+++ b/a.rs\n@@ -1,2 +1,2 @@\n \tkept\u{1b}[2J\n-old\n--- a comment\n+new\n";
 
 #[test]
 fn a_difference() {
@@ -605,7 +606,7 @@ fn a_difference() {
     let fold = script.fold();
     let ix = fold.state().at_path("fixes/good").unwrap();
     let harvest = fold.state().instance(ix).tree.as_ref().unwrap().harvest.clone().unwrap();
-    let view = wf_view::DiffView::of("r1", "fixes/good", &harvest, PATCH.to_owned());
+    let view = wf_view::DiffView::of("r1", "fixes/good", &harvest, Some((PATCH.to_owned(), true)));
     expect![[r#"
           src/9d.rs  modified      4 +++-
           1 file, 3 added, 1 removed
@@ -616,11 +617,13 @@ fn a_difference() {
         @@ -1,2 +1,2 @@
          	kept�[2J
         -old
+        --- a comment
         +new
+        (the rest is left out; `whaleflow apply --patch` prints all of it)
     "#]]
     .assert_eq(&diff::diff_text(&view, WIDE));
     let colour = Style { colour: true, width: 100 };
-    expect![[r#""\u{1b}[1mdiff --git a/a.rs b/a.rs\u{1b}[0m\n\u{1b}[1m--- a/a.rs\u{1b}[0m\n\u{1b}[1m+++ b/a.rs\u{1b}[0m\n\u{1b}[36m@@ -1,2 +1,2 @@\u{1b}[0m\n \tkept�[2J\n\u{1b}[31m-old\u{1b}[0m\n\u{1b}[32m+new\u{1b}[0m\n""#]].assert_eq(&format!("{:?}", diff::patch_text(PATCH, colour)));
+    expect![[r#""\u{1b}[1mdiff --git a/a.rs b/a.rs\u{1b}[0m\n\u{1b}[1m--- a/a.rs\u{1b}[0m\n\u{1b}[1m+++ b/a.rs\u{1b}[0m\n\u{1b}[36m@@ -1,2 +1,2 @@\u{1b}[0m\n \tkept�[2J\n\u{1b}[31m-old\u{1b}[0m\n\u{1b}[31m--- a comment\u{1b}[0m\n\u{1b}[32m+new\u{1b}[0m\n""#]].assert_eq(&format!("{:?}", diff::patch_text(PATCH, colour)));
 }
 
 #[test]

@@ -18,7 +18,8 @@ const PATCH_BYTES_MAX: usize = 8 << 20;
 /// `diff RUN [BRANCH]`
 pub(crate) async fn diff(session: &Session, args: &DiffArgs) -> Result<u8, Error> {
     let (engine, run, change) = find(session, &args.run.run, args.branch.as_deref()).await?;
-    let (checkpoint, patch) = change.read(&engine, PATCH_BYTES_MAX).await?;
+    let checkpoint = change.whole(&engine).await?;
+    let patch = if args.stat { None } else { Some(change.text(&engine, PATCH_BYTES_MAX).await?) };
     let view = DiffView::of(run.as_str(), &change.branch, &checkpoint, patch);
     session.out.show(&view, |view, style| if args.stat { stat(&view.files, style) } else { diff_text(view, style) });
     Ok(0)
@@ -86,9 +87,8 @@ async fn patch(
     let path = session.environment.cwd().join(file);
     let patch = change.patch(engine).await?;
     std::fs::write(&path, patch).map_err(|source| Error::Io { action: "write", path, source })?;
-    let (whole, _) = change.read(engine, 0).await?;
     view.target = file.display().to_string();
-    view.files = whole.files.into_iter().map(|file| file.path).collect();
+    view.files = change.whole(engine).await?.files.into_iter().map(|file| file.path).collect();
     session.out.show(&view, apply_text);
     Ok(0)
 }

@@ -1,11 +1,13 @@
 //! `init`, `doctor` and `trust`: the place where runs happen.
 
+use wf_effects::git::GitError;
 use wf_effects::{Clock, RealClock};
 use wf_server::trust::{grant, revoke};
 use wf_server::{Class, Error, Project};
 use wf_view::CommandView;
 
 use crate::args::TrustArgs;
+use crate::ask::choose_repository;
 use crate::render::replies::{command_text, doctor_text};
 use crate::session::Session;
 
@@ -49,16 +51,15 @@ pub(crate) async fn doctor(session: &Session) -> Result<u8, Error> {
 }
 
 /// `trust`
-pub(crate) fn trust(session: &Session, args: &TrustArgs) -> Result<u8, Error> {
-    let project = match &args.repo {
+pub(crate) async fn trust(session: &Session, args: &TrustArgs) -> Result<u8, Error> {
+    let mut project = match &args.repo {
         Some(dir) => Project::of(&session.environment, dir)?,
         None => session.project.clone(),
     };
-    if !project.is_repository() {
-        return Err(Error::usage_with(
-            format!("there is no repository around {}", project.root().display()),
-            "name one with --repo",
-        ));
+    if let Err(error) = project.require_repository() {
+        let candidates = if let GitError::Several { candidates, .. } = &error { candidates.as_slice() } else { &[] };
+        let chosen = choose_repository(session, candidates).await?.ok_or(error)?;
+        project = Project::of(&session.environment, &chosen)?;
     }
     let root = project.root().display();
     let message = match args.revoke {

@@ -16,10 +16,14 @@ use crate::session::Session;
 
 /// `run WORKFLOW`
 pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<u8, Error> {
-    let options = run_options(args)?;
+    let mut options = run_options(args)?;
     let mut plan = plan_of(&session.environment, &session.project, &options).await?;
+    if let Some(chosen) = ask::choose_repository(session, &plan.candidates()).await? {
+        options.repo = Some(chosen);
+        plan = plan_of(&session.environment, &session.project, &options).await?;
+    }
     let engine = session.engine()?;
-    if let Some(project) = plan.wants_trust().cloned()
+    if let Some(project) = plan.wants_trust(args.trust).cloned()
         && ask::settle_trust(session, &project, args.trust).await?
     {
         trust::grant(&project, &session.environment.user(), engine.now_ms())?;

@@ -43,7 +43,8 @@ fn tasks_are_shared_and_done_once() {
         let summary: Value = serde_json::from_slice(&ended.stdout).unwrap();
         assert_eq!(
             (&summary["status"], &summary["outputs"]["count"]),
-            (&"succeeded".into(), &(asks + commands).into())
+            (&"succeeded".into(), &(asks + commands).into()),
+            "{summary:#}"
         );
         let reports: Vec<Value> = workers.into_iter().map(dismiss).collect();
         check_reports(&reports, asks + commands);

@@ -16,6 +16,7 @@ mod ledger;
 mod points;
 mod power;
 mod scene;
+mod slots;
 mod state;
 mod strace;
 mod trace;

@@ -11,7 +11,8 @@ use crate::cases::{Chance, Harness, Pool, form, variable};
 use crate::disk::{Disk, LOSSES};
 use crate::ledger;
 use crate::scene::{Scene, to_end};
-use crate::state::{Whole, list, runs, to_the_end};
+use crate::slots;
+use crate::state::{Whole, runs, to_the_end};
 use crate::strace;
 use crate::trace::{Done, Event, TRACED, events};
 use crate::work::POWER;
@@ -117,8 +118,7 @@ fn rebuild(recording: &Recording, chance: &mut Chance) {
         assert_eq!(gate["status"], "succeeded", "the decision is lost");
     }
     let summary = to_the_end(scene);
-    // What was removed may be there again: that is for whoever tidies up trees.
-    whole.check_kept(scene, &summary);
+    whole.check(scene, &summary);
 }
 
 /// What commands had told by then. The ledger is part of the world and not of the disk.
@@ -134,20 +134,11 @@ fn write_ledger(scene: &Scene, events: &[Event]) {
     std::fs::write(scene.ledger(), told).unwrap();
 }
 
-/// Trees say in which start of the machine they were made. This machine goes on, so another one is written there.
+/// Rows of trees say in which start of the machine they were filled. This machine goes on, so another one is written there.
 fn start_machine_again(scene: &Scene) {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    for marker in markers(&scene.home()) {
-        let text = std::fs::read(&marker).unwrap();
-        let text = String::from_utf8_lossy(&text).replace(boot.trim(), "00000000-0000-0000-0000-000000000000");
-        std::fs::write(&marker, text).unwrap();
-    }
-}
-
-fn markers(home: &Path) -> Vec<PathBuf> {
-    let below = |dirs: Vec<PathBuf>, name: &str| dirs.into_iter().flat_map(|dir| list(&dir.join(name))).collect();
-    let runs: Vec<PathBuf> = below(list(&home.join("projects")), "trees");
-    below(runs, ".meta")
+    let boot = boot.trim();
+    slots::change_all(scene, |used| used.boot = used.boot.replace(boot, "00000000-0000-0000-0000-000000000000"));
 }
 
 fn umask() -> u32 {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::ledger;
 use crate::scene::Scene;
+use crate::slots;
 
 /// How often a run is helped on before it counts as one that never ends.
 const PUSHES_MAX: usize = 30;
@@ -44,18 +45,13 @@ impl Whole {
 
     /// What a run comes to is what the undisturbed one came to, the store is sound, and nothing was left behind.
     pub(crate) fn check(&self, scene: &Scene, summary: &Value) {
-        self.check_kept(scene, summary);
-        check_left_behind(scene);
-    }
-
-    /// What a run comes to is what the undisturbed one came to, and the store is sound.
-    pub(crate) fn check_kept(&self, scene: &Scene, summary: &Value) {
         self.check_same(summary);
         let run = summary["run_id"].as_str().unwrap();
         assert_eq!(scene.run(&["verify", "--json"]).code, Some(0));
         assert_eq!(scene.run(&["replay", run, "--json"]).ok()["equal"], true);
         check_ledger(scene, run);
         no_process_is_left(scene);
+        check_left_behind(scene);
     }
 }
 
@@ -125,22 +121,17 @@ fn decide(scene: &Scene, run: &str) -> crate::scene::Ran {
     panic!("nothing is to be decided: {shown}");
 }
 
-/// No tree is left, neither as a directory nor as an entry of git's.
+/// No tree is left, neither as a directory nor as an entry of git's, but those that wait for the next branch; and nothing
+/// that processes make to throw it away.
 fn check_left_behind(scene: &Scene) {
-    let mut left: Vec<PathBuf> = Vec::new();
-    for run in projects(scene).iter().flat_map(|project| list(&project.join("trees"))) {
-        let inside = list(&run);
-        // Throw-away copies, which are hidden, belong to the process that made them and are no trees.
-        let is_tree = |path: &PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
-        left.extend(inside.into_iter().filter(is_tree));
-    }
+    let mut left = slots::left_over(scene);
     for fixture in projects(scene).iter().flat_map(|project| list(&project.join("fixtures"))) {
         left.extend(list(&fixture.join("repo/.git/worktrees")));
     }
     assert_eq!(left, Vec::<PathBuf>::new(), "trees were left behind");
 }
 
-fn projects(scene: &Scene) -> Vec<PathBuf> {
+pub(crate) fn projects(scene: &Scene) -> Vec<PathBuf> {
     list(&scene.home().join("projects"))
 }
 

@@ -40,6 +40,18 @@ pub(crate) static MANY: Work = Work {
     told: 36,
 };
 
+/// Eight branches side by side, each with an edit, a command that writes and a test.
+pub(crate) static BRANCHES: Work = Work {
+    source: "branches.star",
+    files: &[
+        ("branches.star", include_str!("works/branches.star")),
+        ("branches.mock.toml", include_str!("works/branches.mock.toml")),
+        FIXTURE,
+    ],
+    leaves: 24,
+    told: 16,
+};
+
 /// Leaves before and after a decision of somebody's, and a file that is kept.
 pub(crate) static POWER: Work = Work {
     source: "power.star",

@@ -49,7 +49,7 @@ fn fill(place: &Place) {
 }
 
 /// Everything in a checkout: files with their content, the index, the branch and its commit.
-fn stand(place: &Place, dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn stand(place: &Place, dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![dir.to_owned()];
     while let Some(at) = waiting.pop() {

@@ -1,6 +1,7 @@
 //! A directory with state of its own, and the program run in it.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -97,6 +98,42 @@ impl Place {
         let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
         let dirs = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
         Ran::of(command.env("PATH", std::env::join_paths(dirs).unwrap()).output().unwrap())
+    }
+
+    /// Runs the program with a terminal for its input and its messages, and gives an answer to each question that is in
+    /// them.
+    pub(crate) fn run_asked(&self, dir: &Path, args: &[&str], answers: &[(&str, &str)]) -> Ran {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+        let other = || File::options().read(true).write(true).open(&name).unwrap();
+        let mut command = self.command(dir, env!("CARGO_BIN_EXE_whaleflow"), args);
+        command.env("NO_COLOR", "1").stdin(other()).stderr(other()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Its end is seen when nobody has the terminal open any more.
+        drop(command);
+        let mut terminal = File::from(terminal);
+        let (mut said, mut seen, mut answers) = (String::new(), 0, answers.iter());
+        let mut next = answers.next();
+        let mut bytes = [0; 4096];
+        while let Ok(count) = terminal.read(&mut bytes)
+            && count > 0
+        {
+            said.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            if let Some((question, answer)) = next
+                && let Some(at) = said[seen..].find(question)
+            {
+                seen += at + question.len();
+                terminal.write_all(format!("{answer}\n").as_bytes()).unwrap();
+                next = answers.next();
+            }
+        }
+        assert!(next.is_none(), "{next:?} was not asked: {said}");
+        let mut out = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        Ran { code: child.wait().unwrap().code().unwrap_or(-1), out, err: said }
     }
 
     /// Says who the user is, where git looks for it.

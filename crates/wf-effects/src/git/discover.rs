@@ -1,7 +1,8 @@
 //! Which repository: upwards from a directory, else the only one directly below it.
 //!
 //! The pointer files (`.git`, `commondir`, `gitdir`) are read here and not by git, so that what git is later told to
-//! use has been checked.
+//! use has been checked. A `.git` that leads out of its directory is the directory's own claim, and anyone can make one
+//! that leads to a repository of yours: only the repository itself can say that the checkout is one of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -30,11 +31,22 @@ pub(crate) struct Located {
     pub(crate) seed: Seed,
 }
 
-/// The checkout's root, its git directory, and the common one.
-type Dirs = (PathBuf, PathBuf, PathBuf);
+/// A checkout, as far as its pointer files tell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Checkout {
+    /// Its root.
+    pub top: PathBuf,
+    /// Its git directory.
+    pub git_dir: PathBuf,
+    /// The git directory that all checkouts of the repository share.
+    pub common_dir: PathBuf,
+    /// Whether the repository knows it as one of its own. One whose `.git` merely names a repository has no part in
+    /// whatever was said of that repository.
+    pub is_known: bool,
+}
 
 pub(crate) async fn locate(git: &Git, start: &Path) -> Result<Located, GitError> {
-    let (top, git_dir, common_dir) = find(start)?;
+    let Checkout { top, git_dir, common_dir, .. } = find_checkout(start)?;
     let config = common_dir.join("config");
     // Read by name: nothing in it is in force for the git that reads it, and what it includes is not followed.
     let read = read_if_small(&config, CONFIG_BYTES_MAX).map_err(GitError::io("read", &config))?;
@@ -79,11 +91,15 @@ fn is_set(listed: &[u8], key: &str) -> bool {
     found
 }
 
-fn find(start: &Path) -> Result<Dirs, GitError> {
+/// Finds the checkout around `start`, else the only one directly below it. Git is not asked, and nothing is written.
+///
+/// # Errors
+/// When there is none, several, a bare one, or one whose pointer files are odd.
+pub fn find_checkout(start: &Path) -> Result<Checkout, GitError> {
     let start = std::fs::canonicalize(start).map_err(GitError::io("find", start))?;
     for dir in start.ancestors() {
-        if let Some(dirs) = checkout_at(dir)? {
-            return Ok(dirs);
+        if let Some(checkout) = checkout_at(dir)? {
+            return Ok(checkout);
         }
         if is_git_dir(dir) {
             return Err(GitError::Bare { path: dir.to_owned() });
@@ -94,23 +110,26 @@ fn find(start: &Path) -> Result<Dirs, GitError> {
         let entry = entry.map_err(GitError::io("list", &start))?;
         // What is no checkout, or an odd one, is no candidate.
         if entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && let Ok(Some(dirs)) = checkout_at(&entry.path())
+            && let Ok(Some(checkout)) = checkout_at(&entry.path())
         {
-            below.push(dirs);
+            below.push(checkout);
         }
     }
     below.sort();
     match below.len() {
         0 => Err(GitError::NoRepository { start }),
         1 => Ok(below.remove(0)),
-        _ => Err(GitError::Several { start, candidates: below.into_iter().map(|(top, _, _)| top).collect() }),
+        _ => Err(GitError::Several { start, candidates: below.into_iter().map(|it| it.top).collect() }),
     }
 }
 
-/// The directories of the checkout whose root is `dir`, if it is one.
-fn checkout_at(dir: &Path) -> Result<Option<Dirs>, GitError> {
+/// The checkout whose root is `dir`, if it is one.
+fn checkout_at(dir: &Path) -> Result<Option<Checkout>, GitError> {
     let dot_git = dir.join(".git");
     let Ok(metadata) = std::fs::metadata(&dot_git) else { return Ok(None) };
+    let found = |git_dir: PathBuf, common_dir: PathBuf, is_known: bool| {
+        Ok(Some(Checkout { top: dir.to_owned(), git_dir, common_dir, is_known }))
+    };
     if metadata.is_dir() {
         let git_dir = std::fs::canonicalize(&dot_git).map_err(GitError::io("find", &dot_git))?;
         if !is_git_dir(&git_dir) {
@@ -122,7 +141,8 @@ fn checkout_at(dir: &Path) -> Result<Option<Dirs>, GitError> {
                 "a checkout with its own .git has no commondir",
             ));
         }
-        return Ok(Some((dir.to_owned(), git_dir.clone(), git_dir)));
+        let is_known = git_dir == dot_git || names_work_tree(&git_dir, dir);
+        return found(git_dir.clone(), git_dir, is_known);
     }
     let git_dir = follow(&dot_git, Some("gitdir: "))?;
     if !git_dir.join("commondir").exists() {
@@ -130,7 +150,8 @@ fn checkout_at(dir: &Path) -> Result<Option<Dirs>, GitError> {
         if !is_git_dir(&git_dir) {
             return Err(GitError::tampered(&dot_git, "it points to what is no git directory"));
         }
-        return Ok(Some((dir.to_owned(), git_dir.clone(), git_dir)));
+        let is_known = names_work_tree(&git_dir, dir);
+        return found(git_dir.clone(), git_dir, is_known);
     }
     let common_dir = follow(&git_dir.join("commondir"), None)?;
     if !is_git_dir(&common_dir) {
@@ -143,7 +164,27 @@ fn checkout_at(dir: &Path) -> Result<Option<Dirs>, GitError> {
     if back != std::fs::canonicalize(&dot_git).map_err(GitError::io("find", &dot_git))? {
         return Err(GitError::tampered(&git_dir.join("gitdir"), "it does not point back to the checkout"));
     }
-    Ok(Some((dir.to_owned(), git_dir, common_dir)))
+    found(git_dir, common_dir, true)
+}
+
+/// Whether the config of a git directory names `dir` as its checkout, as git writes it for submodules. What is written
+/// in another way counts as not named.
+fn names_work_tree(git_dir: &Path, dir: &Path) -> bool {
+    let config = read_if_small(&git_dir.join("config"), CONFIG_BYTES_MAX).ok().flatten().unwrap_or_default();
+    let config = String::from_utf8_lossy(&config);
+    let mut section = "";
+    let mut named = None;
+    for line in config.lines().map(str::trim) {
+        if line.starts_with('[') {
+            section = line;
+        } else if let Some((name, value)) = line.split_once('=')
+            && section == "[core]"
+            && name.trim() == "worktree"
+        {
+            named = Some(value.trim());
+        }
+    }
+    named.is_some_and(|named| std::fs::canonicalize(git_dir.join(named)).is_ok_and(|named| named == dir))
 }
 
 /// The path that a pointer file names, relative to where it lies.

@@ -129,7 +129,7 @@ pub(crate) struct Held {
     /// The engine's index of the files, once it was made or read.
     pub(crate) clean: Option<CleanDir>,
     pub(crate) fence: Option<Fence>,
-    /// Whether nobody is known who could still write there.
+    /// Whether it is whole, and nobody is known who could still write there.
     pub(crate) is_quiet: bool,
 }
 
@@ -323,7 +323,9 @@ impl Inner {
             }
             let to = self.pool.used(&row, row.used.stage, true);
             let Some(row) = self.pool.try_change(&row, to).await? else { continue };
-            return self.held(row, clean, is_rest, branch).await.map(Some);
+            // What another start of the machine left may be any part of a tree.
+            let is_quiet = is_rest && self.pool.is_of_this_start(&row);
+            return self.held(row, clean, is_quiet, branch).await.map(Some);
         }
         Err(GitError::Fenced)
     }

@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use wf_effects::git::{GitError, Keep, PoolOptions, Reclaim, Repository, Swept, Trees, TreesOptions};
 use wf_store::{Batch, Head, NewRun, RunId, TreeRow};
 
-use super::support::{Bench, commit_all, names_in, order, raw, read, write_all};
+use super::support::{Bench, commit_all, make_executable, names_in, open_program, order, raw, read, write_all};
 
 fn warm(bench: &Bench, holder: &str) -> PoolOptions {
     PoolOptions { warm_max: 4, ..bench.lab.pool(holder) }
@@ -178,6 +178,41 @@ async fn a_living_holder_keeps_its_tree_and_can_move_nothing() {
     check_rows(&bench, expect![""]).await;
     assert!(!old.exists() && names_in(&bench.lab.path("trees")).is_empty());
     assert!(!engine_refs(&bench.repo).contains("/held/"), "{}", engine_refs(&bench.repo));
+}
+
+/// The first is stopped after it has looked whether the tree is still its own, and before it moves the branch's ref.
+#[tokio::test]
+async fn whoever_was_stopped_in_the_middle_moves_no_ref() {
+    let bench = Bench::new().await;
+    let _alive = (bench.lab.announce("first"), bench.lab.announce("second"));
+    let program = bench.lab.path("stopping-git");
+    let script = "#!/bin/sh\ncase \"$*\" in *commit-tree*) touch \"$0.stopped\"\nwhile [ ! -e \"$0.go\" ]; do sleep 0.01; \
+                  done;; esac\nexec git \"$@\"\n";
+    std::fs::write(&program, script).unwrap();
+    make_executable(&program);
+    let git = open_program(&bench.lab.path(""), program).await;
+    let first = bench.lab.trees_by(&git, &bench.repo, "trees", bench.lab.pool("first")).await;
+    first.acquire("b", &bench.base).await.unwrap();
+    let dir = first.begin("b", &bench.base).await.unwrap().dir;
+    write_all(&dir, &[("src/a.txt", "of the first\n")]);
+    let late = tokio::spawn({
+        let order = order("b", &bench.base, &["**"]);
+        async move { first.checkpoint(order).await }
+    });
+    while !bench.lab.path("stopping-git.stopped").exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let second = bench.successor().await;
+    let begun = second.begin("b", &bench.base).await.unwrap();
+    assert_ne!(begun.dir, dir);
+    std::fs::write(bench.lab.path("stopping-git.go"), "").unwrap();
+    let late = late.await.unwrap();
+    assert!(matches!(late, Err(GitError::Fenced)), "{late:?}");
+    assert_eq!(bench.at(&second.branch_ref("b")), bench.base);
+    write_all(&begun.dir, &[("src/a.txt", "of the second\n")]);
+    let point = second.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&second.branch_ref("b"), "src/a.txt"), "of the second");
+    assert_eq!(bench.at(&second.branch_ref("b")), point.commit);
 }
 
 #[tokio::test]

@@ -28,16 +28,16 @@ async fn check_in(bench: Bench, is_crashed: bool, work: &impl Fn(&Bench, &Path),
     let dir = bench.ready("b").await;
     work(&bench, &dir);
     let reference = if is_crashed {
-        bench.successor().await.begin("b", &bench.base).await.unwrap().rescued.expect("the work must be rescued")
+        bench.successor().await.begin("b", &bench.base).await.unwrap().rescued.unwrap()
     } else {
-        let reference = bench.trees.release("b", &bench.base, false).await.unwrap().expect("the work must be rescued");
+        let reference = bench.trees.release("b", &bench.base, false).await.unwrap().unwrap();
         assert!(!dir.exists());
         reference
     };
     assert!(reference.starts_with("refs/whaleflow/run1/rescue/"), "{reference}");
     let rescues = Rescues::of(bench.trees.repository());
     let listed = rescues.list(Some("run1")).await.unwrap();
-    let rescue = listed.iter().find(|rescue| rescue.reference == reference).expect("it must be listed");
+    let rescue = listed.iter().find(|rescue| rescue.reference == reference).unwrap();
     assert!(rescues.list(Some("other")).await.unwrap().is_empty());
     assert_saved(&bench, &rescues, rescue, saved).await;
 }
@@ -345,7 +345,7 @@ async fn a_disk_that_is_full() {
     assert_eq!(std::fs::read(dir.join("large")).unwrap(), large);
     // What cannot be committed is moved beside the trees, whole.
     let released = cramped.release("b", &bench.base, false).await;
-    let reference = released.unwrap().expect("the work must be rescued");
+    let reference = released.unwrap().unwrap();
     let rescues = Rescues::of(bench.trees.repository());
     let listed = rescues.list(None).await.unwrap();
     let rescue = listed.iter().find(|rescue| rescue.reference == reference).unwrap();
@@ -353,6 +353,7 @@ async fn a_disk_that_is_full() {
 }
 
 /// Runs a test of this program again as somebody whom permissions bind. Whether that was needed.
+#[expect(clippy::print_stdout, reason = "a test that cannot be made here says so")]
 fn is_rerun_as_nobody(test: &str) -> bool {
     if !geteuid().is_root() {
         return false;
