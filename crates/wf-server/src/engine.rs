@@ -8,7 +8,7 @@ use wf_effects::git::{Git, GitOptions, PoolOptions, Repository, Trees, TreesOpti
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
 use wf_effects::{Clock, RealClock, ScratchDir};
-use wf_ir::{Kind, Workflow};
+use wf_ir::{Digest, Kind, Workflow};
 use wf_kernel::RunStatus;
 use wf_kernel::record::RunStarted;
 use wf_runtime::Runtime;
@@ -225,7 +225,7 @@ impl Engine {
             keep_ms: ms(config.keep_ttl_ms, usual.keep_ms),
             ..usual
         };
-        let root = self.trees_dir()?;
+        let root = self.trees_dir_of(repository)?;
         make_private_dir(&root)?;
         Ok(Trees::open(repository, &TreesOptions { root, run: run.to_owned(), pool })?)
     }
@@ -239,6 +239,21 @@ impl Engine {
         let config = Config::load(&self.environment, &self.project, trust_of(&self.project).is_some())?.trees;
         let name = usual.file_name().unwrap_or_default();
         Ok(config.dir.map_or(usual.clone(), |dir| dir.join(name)))
+    }
+
+    /// Where the trees of one repository are: a pool is of one only. Runs may work on a fixture, or where `--repo` says.
+    ///
+    /// # Errors
+    /// When the configuration is malformed.
+    pub(crate) fn trees_dir_of(&self, repository: &Repository) -> Result<PathBuf, Error> {
+        let own = self.trees_dir()?;
+        let common_dir = repository.common_dir();
+        if self.project.common_dir() == Some(common_dir) {
+            return Ok(own);
+        }
+        let mut name = own.file_name().unwrap_or_default().to_owned();
+        name.push(format!("-{}", Digest::of(common_dir.as_os_str().as_encoded_bytes()).short()));
+        Ok(own.with_file_name(name))
     }
 
     fn scratch_dir(&self) -> Result<ScratchDir, Error> {

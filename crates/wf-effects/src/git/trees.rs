@@ -41,7 +41,7 @@ pub struct TreesOptions {
 /// The trees of one run.
 #[derive(Clone, Debug)]
 pub struct Trees {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
@@ -573,7 +573,7 @@ fn remove_any_but_file(path: &Path) -> Result<(), GitError> {
 }
 
 /// Runs an operation to its end, also when the caller stops waiting: half an operation is worse than a whole one.
-async fn carry_through<T: Send + 'static>(
+pub(crate) async fn carry_through<T: Send + 'static>(
     work: impl Future<Output = Result<T, GitError>> + Send + 'static,
 ) -> Result<T, GitError> {
     match tokio::spawn(work).await {
