@@ -18,3 +18,4 @@ pub(crate) mod summary;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub(crate) mod trees;

@@ -12,6 +12,7 @@ mod place;
 mod run;
 mod text;
 mod transfer;
+mod trees;
 
 use wf_server::Error;
 
@@ -48,6 +49,7 @@ pub(crate) async fn run_verb(session: &Session, verb: Verb) -> Result<u8, Error>
         Verb::Verify(args) => list::verify(session, &args).await,
         Verb::Diff(args) => changes::diff(session, &args).await,
         Verb::Apply(args) => changes::apply(session, &args).await,
+        Verb::Trees { what } => trees::trees(session, &what).await,
         Verb::Report(args) => list::report(session, &args).await,
         Verb::Graph(args) => check::graph(session, &args).await,
         Verb::Export(args) => transfer::export(session, &args).await,

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::contract::CancelToken;
 pub use capture::Captured;
 pub use known::leave_no_orphans;
-pub use own::{ChildLimits, ChildSpec, limit_self, run_child, spawn_apart};
+pub use own::{ChildLimits, ChildSpec, limit_self, run_at_terminal, run_child, spawn_apart};
 pub use supervisor::{SUPERVISE_CHILD, supervise};
 
 /// How much of a stream's end is shown in values and evidence.

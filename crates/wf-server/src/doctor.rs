@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use wf_effects::git::pool_name;
 use wf_effects::{Clock, RealClock};
 use wf_ir::Digest;
 use wf_ir::limits::{LOG_RECORDS_MAX, LOG_RECORDS_WARN};
@@ -246,22 +245,16 @@ async fn orphans_check(engine: &Engine) -> DoctorCheck {
 
 /// Trees whose run has ended, or is not known.
 async fn trees_check(engine: &Engine) -> DoctorCheck {
-    let root = match engine.trees_dir() {
-        Ok(root) => std::fs::canonicalize(&root).unwrap_or(root),
+    let found = match engine.store.trees.trees(TreeFilter::default()).await {
+        Ok(found) => found,
         Err(error) => return say("trees", DoctorLevel::Fail, error.to_string()),
     };
-    let found =
-        match engine.store.trees.trees(TreeFilter { pool: Some(pool_name(&root)), ..TreeFilter::default() }).await {
-            Ok(found) => found,
-            Err(error) => return say("trees", DoctorLevel::Fail, error.to_string()),
-        };
     let is_at = |stages: &[TreeStage], stage: TreeStage| stages.contains(&stage);
     let of = |stages: &[TreeStage]| found.iter().filter(|it| is_at(stages, it.row.used.stage)).count();
     let is_left = |it: &&TreeListed| {
         it.run.as_ref().is_some_and(|run| run.ended) && is_at(&[TreeStage::Making, TreeStage::Held], it.row.used.stage)
     };
-    let left: Vec<String> =
-        found.iter().filter(is_left).map(|it| root.join(&it.row.slot.name).display().to_string()).collect();
+    let left: Vec<&str> = found.iter().filter(is_left).map(|it| it.row.slot.name.as_str()).collect();
     let (used, free) = (of(&[TreeStage::Making, TreeStage::Held]), of(&[TreeStage::Free]));
     let kept = of(&[TreeStage::Kept]);
     match left.first() {
@@ -275,7 +268,7 @@ async fn trees_check(engine: &Engine) -> DoctorCheck {
                 DoctorLevel::Warn,
                 format!("{} left over by runs that have ended, such as {first}", left.len()),
             ),
-            "what is in them was saved or kept; look, then remove them with `git worktree remove`",
+            "`whaleflow trees list` says what is in them; `whaleflow trees clean` saves that and removes them",
         ),
     }
 }

@@ -8,7 +8,7 @@ use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOption
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
 use wf_effects::{Clock, RealClock, ScratchDir, sweep_scratch};
-use wf_ir::{Kind, Workflow};
+use wf_ir::{Digest, Kind, Workflow};
 use wf_kernel::RunStatus;
 use wf_kernel::record::RunStarted;
 use wf_runtime::Runtime;
@@ -180,8 +180,7 @@ impl Engine {
             (Some(_), None) => return Err(foreign(&started.run_id)),
             (None, _) => (None, false),
         };
-        let checkout = started.repo.as_ref().filter(|_| trees.is_some());
-        let build_cache = checkout.map(|top| self.build_cache(Path::new(top), is_trusted)).transpose()?;
+        let build_cache = trees.as_ref().and_then(Trees::build_cache);
         Ok(LocalEffects::new(LocalOptions {
             catalog: Catalog { rules, seed: started.seed, is_paced },
             trees,
@@ -190,18 +189,6 @@ impl Engine {
             is_trusted,
             supervisor: Some(child_program(&self.environment)),
             build_cache,
-        }))
-    }
-
-    /// What builds in the project's trees begin with.
-    fn build_cache(&self, checkout: &Path, is_trusted: bool) -> Result<BuildCache, Error> {
-        let config = Config::load(&self.environment, &self.project, is_trusted)?.trees;
-        Ok(BuildCache::new(BuildCacheOptions {
-            mode: config.build_cache,
-            // Beside the trees, because files are shared on one file system only; no tree has a name like this.
-            root: self.trees_dir()?.join(".builds"),
-            seed_bytes_max: config.build_cache_bytes_max,
-            checkout: Some(checkout.to_owned()),
         }))
     }
 
@@ -232,6 +219,14 @@ impl Engine {
         let is_trusted = trust_of(&self.project).is_some();
         let config = Config::load(&self.environment, &self.project, is_trusted)?.trees;
         let usual = PoolOptions::new(self.store.trees.clone(), holder);
+        let root = self.trees_dir_of(repository)?;
+        let build_cache = BuildCache::new(BuildCacheOptions {
+            mode: config.build_cache,
+            // Beside the trees, because files are shared on one file system only; no tree has a name like this.
+            root: root.join(".builds"),
+            seed_bytes_max: config.build_cache_bytes_max,
+            checkout: Some(repository.top().to_owned()),
+        });
         let ms = |ttl: Option<u64>, usual: i64| ttl.map_or(usual, |ttl| i64::try_from(ttl).unwrap_or(i64::MAX));
         let pool = PoolOptions {
             presence: Some(self.project.presence()?),
@@ -240,10 +235,9 @@ impl Engine {
             warm_ms: ms(config.warm_ttl_ms, usual.warm_ms),
             keep: config.keep,
             keep_ms: ms(config.keep_ttl_ms, usual.keep_ms),
-            build_cache: Some(self.build_cache(repository.top(), is_trusted)?),
+            build_cache: Some(build_cache),
             ..usual
         };
-        let root = self.trees_dir()?;
         make_private_dir(&root)?;
         Ok(Trees::open(repository, &TreesOptions { root, run: run.to_owned(), pool })?)
     }
@@ -257,6 +251,21 @@ impl Engine {
         let config = Config::load(&self.environment, &self.project, trust_of(&self.project).is_some())?.trees;
         let name = usual.file_name().unwrap_or_default();
         Ok(config.dir.map_or(usual.clone(), |dir| dir.join(name)))
+    }
+
+    /// Where the trees of one repository are: a pool is of one only. Runs may work on a fixture, or where `--repo` says.
+    ///
+    /// # Errors
+    /// When the configuration is malformed.
+    pub(crate) fn trees_dir_of(&self, repository: &Repository) -> Result<PathBuf, Error> {
+        let own = self.trees_dir()?;
+        let common_dir = repository.common_dir();
+        if self.project.common_dir() == Some(common_dir) {
+            return Ok(own);
+        }
+        let mut name = own.file_name().unwrap_or_default().to_owned();
+        name.push(format!("-{}", Digest::of(common_dir.as_os_str().as_encoded_bytes()).short()));
+        Ok(own.with_file_name(name))
     }
 
     fn scratch_dir(&self) -> Result<ScratchDir, Error> {

@@ -31,6 +31,7 @@ pub mod source;
 pub mod start;
 mod starter;
 pub mod transfer;
+pub mod trees;
 pub mod trust;
 
 pub use detach::{DRIVE_CHILD, detach};

@@ -26,6 +26,7 @@ pub mod report;
 pub mod run;
 mod schema;
 pub mod text;
+pub mod tree;
 pub mod why;
 pub mod words;
 
@@ -46,6 +47,7 @@ pub use reply::{
 pub use report::ReportView;
 pub use run::{InstanceDetail, InstanceView, RunDetail, RunFacts, RunSummary};
 pub use schema::view_schema;
+pub use tree::{CleanView, RescueView, RescuesView, TreeStatusView, TreeView, TreesView};
 pub use why::WhyView;
 pub use words::{reason_text, wait_text};
 

@@ -4,9 +4,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    ApplyView, CheckView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView, GatesView,
-    GraphView, InstanceDetail, LogLine, PlanView, ReplayView, ReportView, RunDetail, RunList, RunSummary, TaskWhyView,
-    TasksView, VerifyView, WhyView, WorkerReportView, WorkersView,
+    ApplyView, CheckView, CleanView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView,
+    GatesView, GraphView, InstanceDetail, LogLine, PlanView, ReplayView, ReportView, RescuesView, RunDetail, RunList,
+    RunSummary, TaskWhyView, TasksView, TreeStatusView, TreesView, VerifyView, WhyView, WorkerReportView, WorkersView,
 };
 
 /// The JSON schemas of all wire types, as pretty JSON with a final newline.
@@ -18,6 +18,7 @@ pub fn view_schema() -> String {
     };
     add("apply", reference::<ApplyView>(&mut generator));
     add("check", reference::<CheckView>(&mut generator));
+    add("clean", reference::<CleanView>(&mut generator));
     add("command", reference::<CommandView>(&mut generator));
     add("commands", reference::<CommandsView>(&mut generator));
     add("diff", reference::<DiffView>(&mut generator));
@@ -31,11 +32,14 @@ pub fn view_schema() -> String {
     add("plan", reference::<PlanView>(&mut generator));
     add("replay", reference::<ReplayView>(&mut generator));
     add("report", reference::<ReportView>(&mut generator));
+    add("rescues", reference::<RescuesView>(&mut generator));
     add("run_detail", reference::<RunDetail>(&mut generator));
     add("run_list", reference::<RunList>(&mut generator));
     add("run_summary", reference::<RunSummary>(&mut generator));
     add("task_why", reference::<TaskWhyView>(&mut generator));
     add("tasks", reference::<TasksView>(&mut generator));
+    add("tree", reference::<TreeStatusView>(&mut generator));
+    add("trees", reference::<TreesView>(&mut generator));
     add("verify", reference::<VerifyView>(&mut generator));
     add("why", reference::<WhyView>(&mut generator));
     add("worker_report", reference::<WorkerReportView>(&mut generator));

@@ -67,6 +67,17 @@ pub fn money(micros: u64) -> String {
     format!("${}.{:04}", parts / 10_000, parts % 10_000)
 }
 
+/// Bytes on a disk, as people say them: `512 B`, `3.1 MiB`.
+pub fn bytes_text(bytes: u64) -> String {
+    let unit = ["KiB", "MiB", "GiB", "TiB"].into_iter().enumerate().rev();
+    let fits = unit.map(|(at, name)| (1_u64 << (10 * (at + 1)), name)).find(|(size, _)| bytes >= *size);
+    match fits {
+        None => format!("{bytes} B"),
+        // One digit after the point, cut and not rounded, so that no number says more than there is.
+        Some((size, name)) => format!("{}.{} {name}", bytes / size, bytes % size * 10 / size),
+    }
+}
+
 /// `1 leaf`, `2 leaves`.
 pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })

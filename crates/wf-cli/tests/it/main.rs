@@ -15,4 +15,5 @@ mod repositories;
 mod runs;
 mod supervised;
 mod tournament;
+mod trees;
 mod workflows;

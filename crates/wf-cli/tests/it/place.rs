@@ -116,16 +116,21 @@ impl Place {
     }
 
     /// Runs the program with a terminal for its input and its messages, and gives an answer to each question that is in
-    /// them.
+    /// them. The user's shell is `shell` beside the directory.
     pub(crate) fn run_asked(&self, dir: &Path, args: &[&str], answers: &[(&str, &str)]) -> Ran {
         use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
         let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
         let other = || File::options().read(true).write(true).open(&name).unwrap();
         let mut command = self.command(dir, env!("CARGO_BIN_EXE_whaleflow"), args);
-        command.env("NO_COLOR", "1").stdin(other()).stderr(other()).stdout(Stdio::piped());
+        command
+            .env("NO_COLOR", "1")
+            .env("SHELL", self.temp.path().join("shell"))
+            .stdin(other())
+            .stderr(other())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // Its end is seen when nobody has the terminal open any more.
         drop(command);

@@ -597,7 +597,7 @@ impl Inner {
     }
 
     /// Saves what is in a slot, and removes it; `is_last` says that its tenant has no other.
-    async fn clear(&self, row: &TreeRow, is_last: bool, swept: &mut Swept) -> Result<(), GitError> {
+    pub(crate) async fn clear(&self, row: &TreeRow, is_last: bool, swept: &mut Swept) -> Result<(), GitError> {
         let has_work = !matches!(row.used.stage, TreeStage::Free | TreeStage::Making);
         let to = self.pool.used(row, TreeStage::Going, true);
         let row = self.pool.change(row, to).await?;
@@ -682,7 +682,7 @@ fn is_free(row: &TreeRow) -> bool {
 }
 
 /// The ref that says which process has a branch's tree.
-fn fence_ref(run: &str, branch: &str) -> String {
+pub(crate) fn fence_ref(run: &str, branch: &str) -> String {
     format!("refs/whaleflow/{run}/held/{}", ref_leaf(branch))
 }
 

@@ -17,6 +17,7 @@ use wf_ir::Glob;
 use wf_kernel::record::{Checkpoint, TreeAt};
 use wf_store::{RunId, TreeFilter, TreeStage};
 
+use super::build_cache::BuildCache;
 use super::capture::{capture, populate, read_index, remove_untracked};
 use super::clean::copy_index;
 use super::control::{Pointer, remove_any};
@@ -41,7 +42,7 @@ pub struct TreesOptions {
 /// The trees of one run.
 #[derive(Clone, Debug)]
 pub struct Trees {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
@@ -111,6 +112,11 @@ impl Trees {
     /// The repository that the trees are of.
     pub fn repository(&self) -> &Repository {
         &self.inner.repository
+    }
+
+    /// What builds in the trees begin with.
+    pub fn build_cache(&self) -> Option<BuildCache> {
+        self.inner.pool.options.build_cache.clone()
     }
 
     /// The full name of a branch's ref.
@@ -573,7 +579,7 @@ fn remove_any_but_file(path: &Path) -> Result<(), GitError> {
 }
 
 /// Runs an operation to its end, also when the caller stops waiting: half an operation is worse than a whole one.
-async fn carry_through<T: Send + 'static>(
+pub(crate) async fn carry_through<T: Send + 'static>(
     work: impl Future<Output = Result<T, GitError>> + Send + 'static,
 ) -> Result<T, GitError> {
     match tokio::spawn(work).await {

@@ -67,6 +67,17 @@ pub fn spawn_apart(
     Ok(child.id())
 }
 
+/// Runs what a person asked for at their terminal, with its three streams, and waits for its end. Answers with the exit
+/// code; -1 after a signal.
+///
+/// # Errors
+/// When it could not be started.
+pub fn run_at_terminal(program: &Path, cwd: &Path, env: &BTreeMap<String, String>) -> io::Result<i32> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts a person's own shell")]
+    let mut command = std::process::Command::new(program);
+    Ok(command.current_dir(cwd).env_clear().envs(env).status()?.code().unwrap_or(-1))
+}
+
 /// What a child of our own may use.
 #[derive(Clone, Copy, Debug)]
 pub struct ChildLimits {
