@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wf_effects::git::{Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
+use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
 use wf_effects::{Clock, RealClock, ScratchDir, sweep_scratch};
@@ -180,6 +180,8 @@ impl Engine {
             (Some(_), None) => return Err(foreign(&started.run_id)),
             (None, _) => (None, false),
         };
+        let checkout = started.repo.as_ref().filter(|_| trees.is_some());
+        let build_cache = checkout.map(|top| self.build_cache(Path::new(top), is_trusted)).transpose()?;
         Ok(LocalEffects::new(LocalOptions {
             catalog: Catalog { rules, seed: started.seed, is_paced },
             trees,
@@ -187,6 +189,19 @@ impl Engine {
             scratch: self.scratch_dir()?,
             is_trusted,
             supervisor: Some(child_program(&self.environment)),
+            build_cache,
+        }))
+    }
+
+    /// What builds in the project's trees begin with.
+    fn build_cache(&self, checkout: &Path, is_trusted: bool) -> Result<BuildCache, Error> {
+        let config = Config::load(&self.environment, &self.project, is_trusted)?.trees;
+        Ok(BuildCache::new(BuildCacheOptions {
+            mode: config.build_cache,
+            // Beside the trees, because files are shared on one file system only; no tree has a name like this.
+            root: self.trees_dir()?.join(".builds"),
+            seed_bytes_max: config.build_cache_bytes_max,
+            checkout: Some(checkout.to_owned()),
         }))
     }
 

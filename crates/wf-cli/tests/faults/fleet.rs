@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::cases::{Harness, form};
+use crate::cases::{Harness, form, is_long};
 use crate::ledger;
 use crate::scene::{Scene, patiently, to_end};
 use crate::state::list;
@@ -17,9 +17,8 @@ use crate::work::{STALE, WIDE};
 /// Processes, and tasks that each performs at once.
 const WORKERS: usize = 8;
 const SLOTS: usize = 8;
-/// The longest that a claim may take: for 99 of 100 in the long form, which has the machine to itself, and for half of
-/// them in the short one.
-const CLAIM_US_MAX: u64 = 500_000;
+/// The longest that a claim may take for 99 of 100.
+const CLAIM_US_P99_MAX: u64 = 500_000;
 /// How long a claim lasts without a sign of life, and how soon after that somebody else begins.
 const LEASE_MS: i64 = 10_000;
 const TAKEN_UP_MS: i64 = 1_000;
@@ -53,17 +52,16 @@ fn tasks_are_shared_and_done_once() {
     });
 }
 
-/// Every worker and every slot of it had work, nothing was refused, and claims were quick.
+/// Every worker and every slot of it had work, nothing was refused, and in the long form claims were quick.
 fn check_reports(reports: &[Value], tasks: u64) {
     let sum = |field: &str| reports.iter().map(|report| report[field].as_u64().unwrap()).sum::<u64>();
     assert_eq!((sum("claimed"), sum("reported"), sum("refused")), (tasks, tasks, 0), "{reports:#?}");
     for report in reports {
         let slots: Vec<u64> = report["by_slot"].as_array().unwrap().iter().map(|it| it.as_u64().unwrap()).collect();
         assert!(slots.len() == SLOTS && slots.iter().all(|count| *count > 0), "a slot had nothing to do: {report}");
-        assert!(
-            report[form("claim_us_p50", "claim_us_p99")].as_u64().unwrap() <= CLAIM_US_MAX,
-            "claims took long: {report}"
-        );
+        // How long they take says something on a machine that does nothing else, which is where the long form is for.
+        let is_quick = report["claim_us_p99"].as_u64().unwrap() <= CLAIM_US_P99_MAX;
+        assert!(is_quick || !is_long(), "claims took long: {report}");
     }
     let longest = reports.iter().map(|report| report["claim_us_p99"].as_u64().unwrap()).max();
     println!("99 of 100 claims took at most {} ms", longest.unwrap() / 1_000);
