@@ -240,6 +240,7 @@ impl Engine {
             warm_ms: ms(config.warm_ttl_ms, usual.warm_ms),
             keep: config.keep,
             keep_ms: ms(config.keep_ttl_ms, usual.keep_ms),
+            build_cache: Some(self.build_cache(repository.top(), is_trusted)?),
             ..usual
         };
         let root = self.trees_dir()?;

@@ -165,7 +165,17 @@ mod tests {
         });
         let rows = rows(&json!({ "git": git, "cargo": cargo })).unwrap();
         let said: String = rows.iter().map(|row| text(row) + "\n").collect();
-        expect![[""]].assert_eq(&said);
+        expect![[r#"
+            ok   one_warm                       0.40 of 0.5   0.120 s against 0.300 s
+            ok   thirty_warm_at_once            0.25 of 0.25  1.000 s against 4.000 s
+            MISS thirty_cold_at_once             inf of 1.2   4.000 s against 4.000 s, 1 failures
+            MISS disk_seeded                    2.10 of 2     210 MiB for 30 trees, 100 MiB for one
+            ok   disk_shared                    1.50 of 2     150 MiB for 30 trees, 100 MiB for one
+            MISS four_builds_seeded_first       2.00 of 1.5   4.000 s against 2.000 s
+            ok   four_builds_seeded             1.25 of 1.5   2.500 s against 2.000 s
+            MISS four_builds_shared             3.50 of 1.5   7.000 s against 2.000 s
+        "#]]
+        .assert_eq(&said);
         assert!(super::rows(&json!({ "git": Value::Null, "cargo": Value::Null })).unwrap().is_empty());
         assert!(super::rows(&json!({ "git": {} })).is_err());
     }

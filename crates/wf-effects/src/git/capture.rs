@@ -153,7 +153,7 @@ pub(crate) async fn remove_untracked(git: &Git, clean: &CleanDir, work_tree: &Pa
     Ok(())
 }
 
-/// Removes what git does not track, ignored or not, but for what was built, which the next build begins with.
+/// Removes what git does not track, ignored or not.
 pub(crate) async fn remove_all_untracked(git: &Git, clean: &CleanDir, work_tree: &Path) -> Result<(), GitError> {
     git.run(Call::new(["clean", "-ffdxq"]).at(clean.over(work_tree))).await?;
     Ok(())

@@ -205,7 +205,11 @@ pub(crate) fn remove_any(path: &Path) -> Result<(), GitError> {
         Ok(metadata) if metadata.is_dir() => remove_dir(path),
         Ok(_) => std::fs::remove_file(path),
     };
-    removed.map_err(GitError::io("remove", path))
+    match removed {
+        // Somebody else removed it at this moment.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(GitError::io("remove", path)),
+    }
 }
 
 /// Removes a directory, also one that holds directories without write permission.

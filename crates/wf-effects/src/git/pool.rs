@@ -22,6 +22,7 @@ use wf_store::{
     TreeRow, TreeRows, TreeSlot, TreeStage, TreeUse,
 };
 
+use super::build_cache::{BuildCache, Origin};
 use super::capture::{blocking, populate, remove_all_untracked};
 use super::clean::{CleanDir, copy_index};
 use super::control::{TreePlace, remove_any};
@@ -82,6 +83,8 @@ pub struct PoolOptions {
     pub keep: Keep,
     /// How long these stay, in milliseconds.
     pub keep_ms: i64,
+    /// What builds in trees begin with; it is offered what was built in those that are given back.
+    pub build_cache: Option<BuildCache>,
 }
 
 impl PoolOptions {
@@ -96,6 +99,7 @@ impl PoolOptions {
             warm_ms: WARM_MS,
             keep: Keep::Never,
             keep_ms: KEEP_MS,
+            build_cache: None,
         }
     }
 }
@@ -463,8 +467,15 @@ impl Inner {
         known.last = Some((held.row, held.clean));
     }
 
-    /// Gives a slot back; what was in it has been saved. `is_whole` says that its files are those of the engine's index.
-    pub(crate) async fn give_back(&self, mut held: Held, is_whole: bool, is_wanted: bool) -> Result<(), GitError> {
+    /// Gives a slot back; what was in it has been saved. `is_whole` says that its files are those of the engine's index,
+    /// `is_well` that its branch has succeeded.
+    pub(crate) async fn give_back(
+        &self,
+        mut held: Held,
+        is_whole: bool,
+        is_wanted: bool,
+        is_well: bool,
+    ) -> Result<(), GitError> {
         let options = &self.pool.options;
         let now = now_ms();
         if is_whole && is_wanted {
@@ -474,6 +485,9 @@ impl Inner {
             return Ok(());
         }
         let is_usable = is_whole && held.is_quiet && held.clean.is_some() && held.row.used.boot == self.pool.start;
+        if is_well && held.is_quiet {
+            self.offer_build(&held).await;
+        }
         let rows = self.pool.rows(TreeFilter::default()).await?;
         if !is_usable || rows.iter().filter(|listed| is_free(&listed.row)).count() >= options.warm_max {
             return self.remove(held).await;
@@ -489,6 +503,14 @@ impl Inner {
         };
         self.pool.change(&held.row, to).await?;
         Ok(())
+    }
+
+    /// Offers what was built in a tree as what other builds begin with.
+    async fn offer_build(&self, held: &Held) {
+        let Some(cache) = self.pool.options.build_cache.clone() else { return };
+        let dir = held.tree.dir.clone();
+        // Without it other builds are slower, and that is all.
+        let _ = tokio::task::spawn_blocking(move || cache.harvest(&dir, Origin::Tree)).await;
     }
 
     /// Removes a slot. What was in it has been saved.

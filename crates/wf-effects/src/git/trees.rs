@@ -431,7 +431,7 @@ impl Inner {
         if let Some(fence) = &held.fence {
             self.remove_fence(fence).await?;
         }
-        self.give_back(held, is_whole, is_wanted).await?;
+        self.give_back(held, is_whole, is_wanted, !failed).await?;
         Ok(rescued)
     }
 

@@ -154,6 +154,7 @@ impl LocalEffects {
             TreeUse::None => Err(failure("no_repository", "there is no tree to run in")),
             TreeUse::Branch { branch, begin, .. } => {
                 let tree = self.trees()?.begin(branch, begin).await?;
+                self.warm(&tree.dir, leaf, ctx).await;
                 Ok(Place { dir: tree.dir, rescued: tree.rescued, copy: None })
             }
             TreeUse::Snapshot { .. } if keeps => {
@@ -212,7 +213,7 @@ impl LocalEffects {
         Ok(Ran { end, stdout: tails.0, stderr: tails.1, artifacts, shows })
     }
 
-    /// Gives a copy of a commit a build directory to begin with.
+    /// Gives a tree or a copy of a commit a build directory to begin with, unless it has one.
     async fn warm(&self, dir: &Path, leaf: &LeafRequest, ctx: &Ctx) {
         let Some(cache) = self.build_cache.clone() else { return };
         let dir = dir.to_owned();

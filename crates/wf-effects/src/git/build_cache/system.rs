@@ -139,7 +139,29 @@ mod tests {
             .rustc_info.json
             CACHEDIR.TAG
             notes.txt",
-            expect![[""]],
+            expect![[r#"
+                Share debug/deps/libserde-0123456789abcdef.rlib
+                Share debug/deps/libserde-0123456789abcdef.rmeta
+                Share debug/deps/libderive-0123456789abcdef.so
+                Copy debug/deps/serde-0123456789abcdef.d
+                Share debug/deps/program-0123456789abcdef
+                Copy debug/deps/program
+                Share debug/build/ring-0123456789abcdef/build-script-build
+                Share debug/build/ring-0123456789abcdef/build_script_build-0123456789abcdef
+                Copy debug/build/ring-0123456789abcdef/build_script_build-0123456789abcdef.d
+                Copy debug/build/ring-0123456789abcdef/out/build
+                Copy debug/build/ring-0123456789abcdef/out/deps/libring.so
+                Copy debug/build/ring-0123456789abcdef/output
+                Copy debug/.fingerprint/serde-0123456789abcdef/lib-serde
+                Leave debug/incremental/program-1/s-2/query-cache.bin
+                Leave debug/program
+                Leave debug/.cargo-lock
+                Share x86_64-unknown-linux-gnu/release/deps/libserde-0123456789abcdef.rlib
+                Leave doc/deps/libserde-0123456789abcdef.rlib
+                Copy .rustc_info.json
+                Copy CACHEDIR.TAG
+                Leave notes.txt
+            "#]],
         );
     }
 }
