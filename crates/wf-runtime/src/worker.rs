@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use wf_effects::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, Steering};
 use wf_ir::Workflow;
 use wf_kernel::record::EffectOutcome;
@@ -26,8 +27,9 @@ use crate::error::RunError;
 pub const TASK_TTL_MS: i64 = 10_000;
 /// How often a worker shows that it lives.
 const BEAT_EVERY: Duration = Duration::from_millis(TASK_TTL_MS as u64 / 4);
-/// At least so long between two beats, however much happens in the store: what a task is told waits at most so long.
-const BEAT_PAUSE: Duration = Duration::from_millis(80);
+/// At least so long between two looks at what tasks were told, however much happens in the store: it waits at most so
+/// long. They only read, because each write is something that happens to all other workers.
+const HEAR_PAUSE: Duration = Duration::from_millis(80);
 /// How often an idle worker looks at the board though nothing was announced.
 const LOOK_EVERY: Duration = Duration::from_millis(1_000);
 /// How long the effects of a worker that stops may take to end.
@@ -128,11 +130,20 @@ async fn is_held(tasks: &dyn Tasks, worker: &str, task: &TaskRef) -> bool {
     row.is_some_and(|row| row.epoch == task.epoch && row.task.worker.as_deref() == Some(worker) && !row.reported)
 }
 
+/// Waits until then; for ever where there is no such time.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What woke the worker.
 enum Woken {
     Landed(Result<(Id, Outcome), JoinError>),
     Beat,
     Change,
+    Hear,
     Look,
     Stop,
 }
@@ -176,7 +187,7 @@ impl Working<'_> {
         let mut beats = tokio::time::interval(BEAT_EVERY);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut idle_since = self.worker.clock.now_ms();
-        let mut last_beat = 0;
+        let (mut heard, mut hear_at) = (None, None);
         loop {
             if self.options.stop.is_cancelled() {
                 return Ok(());
@@ -194,6 +205,7 @@ impl Working<'_> {
                 () = self.options.stop.cancelled() => Woken::Stop,
                 _ = beats.tick() => Woken::Beat,
                 Some(joined) = self.set.join_next_with_id() => Woken::Landed(joined),
+                () = due(hear_at) => Woken::Hear,
                 Ok(()) = changes.changed() => Woken::Change,
                 _ = looks.tick() => Woken::Look,
             };
@@ -205,19 +217,15 @@ impl Working<'_> {
                         self.land(joined).await?;
                     }
                 }
-                Woken::Beat => {
-                    self.beat().await?;
-                    last_beat = self.worker.clock.now_ms();
+                Woken::Beat => self.beat().await?,
+                Woken::Hear => {
+                    self.hear().await?;
+                    (heard, hear_at) = (Some(Instant::now()), None);
                 }
-                Woken::Change if !self.flights.is_empty() => {
-                    let since = Duration::from_millis(u64::try_from(now - last_beat).unwrap_or(0));
-                    if since >= BEAT_PAUSE {
-                        self.beat().await?;
-                        last_beat = self.worker.clock.now_ms();
-                    } else {
-                        // Something may be for a task of this worker; it hears of it after the pause at the latest.
-                        beats.reset_after(BEAT_PAUSE.saturating_sub(since));
-                    }
+                // Something may be for a task of this worker.
+                Woken::Change if !self.flights.is_empty() && hear_at.is_none() => {
+                    let now = Instant::now();
+                    hear_at = Some(heard.map_or(now, |heard: Instant| now.max(heard + HEAR_PAUSE)));
                 }
                 Woken::Change | Woken::Look => {}
             }
@@ -242,7 +250,7 @@ impl Working<'_> {
     /// Claims tasks of one run or of any, while there are some and a slot is free.
     async fn claim_from(&mut self, run: Option<RunId>) -> Result<(), RunError> {
         while !self.free.is_empty() {
-            let begun = tokio::time::Instant::now();
+            let begun = Instant::now();
             let claim = Claim {
                 worker: self.worker.name.clone(),
                 can: self.options.can.clone(),
@@ -358,14 +366,17 @@ impl Working<'_> {
         Ok(())
     }
 
+    /// What it holds, as far as it knows, in the order of slots, so that a simulation sees the same twice.
+    fn held(&self) -> (Vec<Id>, Vec<TaskRef>) {
+        let live = self.flights.iter().filter(|(_, flight)| !flight.is_lost);
+        let by_slot: BTreeMap<usize, Id> = live.map(|(id, flight)| (flight.slot, *id)).collect();
+        by_slot.into_values().map(|id| (id, self.flights[&id].task.clone())).unzip()
+    }
+
     /// Shows that the worker lives, and hears what its tasks are told.
     async fn beat(&mut self) -> Result<(), RunError> {
         let now_ms = self.worker.clock.now_ms();
-        let live = self.flights.iter().filter(|(_, flight)| !flight.is_lost);
-        // In the order of slots, so that a simulation sees the same twice.
-        let by_slot: BTreeMap<usize, Id> = live.map(|(id, flight)| (flight.slot, *id)).collect();
-        let ids: Vec<Id> = by_slot.into_values().collect();
-        let held: Vec<TaskRef> = ids.iter().map(|id| self.flights[id].task.clone()).collect();
+        let (ids, held) = self.held();
         let row = WorkerRow {
             worker: self.worker.name.clone(),
             slots: self.options.slots.max(1),
@@ -377,6 +388,19 @@ impl Working<'_> {
         };
         let beats =
             self.worker.store.tasks.heartbeat(Heartbeat { worker: row, held, now_ms, ttl_ms: TASK_TTL_MS }).await?;
+        self.heed(ids, beats);
+        Ok(())
+    }
+
+    /// Hears what its tasks are told.
+    async fn hear(&mut self) -> Result<(), RunError> {
+        let (ids, held) = self.held();
+        let beats = self.worker.store.tasks.hear(&self.worker.name, held).await?;
+        self.heed(ids, beats);
+        Ok(())
+    }
+
+    fn heed(&mut self, ids: Vec<Id>, beats: Vec<Beat>) {
         for (id, beat) in ids.into_iter().zip(beats) {
             let Some(flight) = self.flights.get_mut(&id) else { continue };
             match beat {
@@ -395,6 +419,5 @@ impl Working<'_> {
                 }
             }
         }
-        Ok(())
     }
 }

@@ -258,6 +258,11 @@ impl Tasks for Sqlite {
         })
     }
 
+    fn hear<'a>(&'a self, worker: &'a str, held: Vec<TaskRef>) -> BoxFuture<'a, Result<Vec<Beat>, ReadError>> {
+        let worker = worker.to_owned();
+        Box::pin(self.readers.read(move |conn| fleet::hear(conn, &worker, &held)))
+    }
+
     fn complete(&self, completion: Completion) -> BoxFuture<'_, Result<u64, CompleteError>> {
         Box::pin(async move {
             check_completion(&completion).map_err(|detail| CompleteError::Refused { detail })?;

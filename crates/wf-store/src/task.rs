@@ -38,6 +38,9 @@ pub trait Tasks: Send + Sync {
     /// [`Heartbeat::held`].
     fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'_, Result<Vec<Beat>, TaskError>>;
 
+    /// What `worker` would hear with a heartbeat about the tasks that it holds. Nothing is written.
+    fn hear<'a>(&'a self, worker: &'a str, held: Vec<TaskRef>) -> BoxFuture<'a, Result<Vec<Beat>, ReadError>>;
+
     /// Posts what came of a task to its run's inbox and gives the message's id, if the worker still holds the task and
     /// has not reported it before. The row stays claimed until the run's owner has taken the message in.
     fn complete(&self, completion: Completion) -> BoxFuture<'_, Result<u64, CompleteError>>;

@@ -89,7 +89,7 @@ fn check_done_once(scene: &Scene, run: &str, asks: u64, commands: u64) {
 
 #[test]
 fn stopped_workers_are_refused() {
-    let (at_once, wanted) = form((21, 20), (41, 1_000));
+    let (at_once, wanted) = (21, form(20, 1_000));
     let rounds = wanted / (at_once - 1);
     STOPPED.each(0..rounds, |number| {
         let scene = Scene::new(&STALE);

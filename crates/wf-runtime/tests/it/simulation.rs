@@ -31,6 +31,7 @@ const SEEDS_LONG: u64 = 10_000;
 const ROUGH: Duration = Duration::from_secs(90);
 /// Within so long in a calm world, every run ends.
 const CALM_MAX: Duration = Duration::from_secs(3_600);
+const CALM: Weather = Weather { failures: 0, throttling: 0, unknown_usage: 0, lies_about_usage: false };
 const FAIR: Weather = Weather { failures: 12, throttling: 8, unknown_usage: 5, lies_about_usage: false };
 
 /// What came of a seed.
@@ -56,8 +57,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 fn simulate(seed: u64, trouble: Trouble) -> Simulated {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(simulated(seed, trouble))
+    virtually(simulated(seed, trouble))
 }
 
 async fn simulated(seed: u64, trouble: Trouble) -> Simulated {
@@ -388,6 +388,58 @@ fn same_when_calm(seed: u64, simulated: &Simulated) -> bool {
     true
 }
 
+/// How often something changes in the store within a second in which two workers perform what takes longer.
+async fn changes_of_a_second(seed: u64) -> u64 {
+    let world = World::new(seed, CALM, false);
+    let store = Store::memory();
+    let owner = Process::exact("owner", &world);
+    let owned = runtime_of(&owner, &store, 0).create(asks(seed, 8)).await.unwrap();
+    let run = owned.run_id().clone();
+    let drive = tokio::spawn(owned.drive(DriveOptions::default()));
+    let workers = ["one", "two"].map(|name| {
+        let process = Process::exact(name, &world);
+        tokio::spawn(work(process.clone(), seen_by(&process, &store)))
+    });
+    while held_by(&store, &run, "one").await == 0 || held_by(&store, &run, "two").await == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let changes = store.watch.changes();
+    let before = *changes.borrow();
+    sleep(Duration::from_secs(1)).await;
+    let count = *changes.borrow() - before;
+    drive.abort();
+    workers.iter().for_each(JoinHandle::abort);
+    count
+}
+
+#[test]
+fn workers_do_not_keep_each_other_busy() {
+    let counts: Vec<u64> = (0..10).map(|seed| virtually(changes_of_a_second(seed))).collect();
+    // Now and then something ends in that second.
+    assert!(counts.iter().any(|count| *count <= 4), "{counts:?} changes in a second");
+}
+
+fn virtually<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(future)
+}
+
+/// A run of some asks that need nothing.
+fn asks(seed: u64, count: u32) -> NewRun {
+    let asks: Vec<_> = (0..count).map(|at| serde_json::json!({ "ask": format!("a{at}"), "prompt": "p" })).collect();
+    let workflow = workflow(&serde_json::json!({
+        "workflow": "asks", "children": [{ "parallel": "all", "width": count, "children": asks }],
+    }));
+    NewRun { started: started(&workflow, "01run000000000000000000000", seed), workflow }
+}
+
+/// How many tasks a worker has.
+async fn held_by(store: &Store, run: &RunId, worker: &str) -> usize {
+    let filter = TaskFilter { status: Some(TaskStatus::Claimed), after: None, limit: 9 };
+    let rows = store.tasks.tasks(run, filter).await.unwrap();
+    rows.iter().filter(|row| row.task.worker.as_deref() == Some(worker)).count()
+}
+
 /// How a worker is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
@@ -397,30 +449,19 @@ enum Loss {
 
 /// How long it takes until another worker has the tasks of one that is lost.
 async fn taken_up_after(seed: u64, loss: Loss) -> Duration {
-    let world =
-        World::new(seed, Weather { failures: 0, throttling: 0, unknown_usage: 0, lies_about_usage: false }, false);
+    let world = World::new(seed, CALM, false);
     let store = Store::memory();
-    let asks: Vec<_> = (0..3).map(|at| serde_json::json!({ "ask": format!("a{at}"), "prompt": "p" })).collect();
-    let all =
-        workflow(&serde_json::json!({ "workflow": "asks", "children": [{ "parallel": "all", "children": asks }] }));
     let owner = Process::exact("owner", &world);
-    let runtime = runtime_of(&owner, &store, 0);
-    let id = "01run000000000000000000000";
-    let owned = runtime.create(NewRun { started: started(&all, id, seed), workflow: all.clone() }).await.unwrap();
+    let owned = runtime_of(&owner, &store, 0).create(asks(seed, 3)).await.unwrap();
     let run = owned.run_id().clone();
     let drive = tokio::spawn(owned.drive(DriveOptions::default()));
     let lost = Process::exact("lost", &world);
     let lost_work = tokio::spawn(work(lost.clone(), seen_by(&lost, &store)));
-    let held_by = async |worker: &str| {
-        let filter = TaskFilter { status: Some(TaskStatus::Claimed), after: None, limit: 9 };
-        let rows = store.tasks.tasks(&run, filter).await.unwrap();
-        rows.iter().filter(|row| row.task.worker.as_deref() == Some(worker)).count()
-    };
-    while held_by("lost").await == 0 {
+    while held_by(&store, &run, "lost").await == 0 {
         sleep(Duration::from_millis(1)).await;
     }
     sleep(Duration::from_millis(world.below(1_000))).await;
-    let held = held_by("lost").await;
+    let held = held_by(&store, &run, "lost").await;
     let since = Instant::now();
     match loss {
         Loss::Dies => lost_work.abort(),
@@ -429,7 +470,7 @@ async fn taken_up_after(seed: u64, loss: Loss) -> Duration {
     let next = Process::exact("next", &world);
     let next_work = tokio::spawn(work(next.clone(), seen_by(&next, &store)));
     let mut taken_up = Duration::ZERO;
-    while held_by("lost").await > 0 {
+    while held_by(&store, &run, "lost").await > 0 {
         sleep(Duration::from_millis(20)).await;
         taken_up = since.elapsed();
     }
@@ -450,9 +491,7 @@ fn the_tasks_of_a_lost_worker_are_taken_up_within_its_lease_and_a_second() {
     let mut longest = Duration::ZERO;
     for seed in 0..5 {
         for loss in [Loss::Dies, Loss::StandsStill] {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-            let after = runtime.block_on(taken_up_after(seed, loss));
+            let after = virtually(taken_up_after(seed, loss));
             assert!(after <= Duration::from_millis(TASK_TTL_MS as u64 + 1_000), "seed {seed}, {loss:?}: {after:?}");
             longest = longest.max(after);
         }

@@ -154,6 +154,10 @@ impl Tasks for Seen {
         Box::pin(self.write(self.inner.tasks.heartbeat(heartbeat), || TaskError::Unavailable(lost())))
     }
 
+    fn hear<'a>(&'a self, worker: &'a str, held: Vec<TaskRef>) -> BoxFuture<'a, Result<Vec<Beat>, ReadError>> {
+        Box::pin(self.read(self.inner.tasks.hear(worker, held)))
+    }
+
     fn complete(&self, completion: Completion) -> BoxFuture<'_, Result<u64, CompleteError>> {
         Box::pin(async move {
             let again = completion.clone();

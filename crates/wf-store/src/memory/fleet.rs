@@ -283,6 +283,17 @@ impl Tasks for Memory {
         })
     }
 
+    fn hear<'a>(&'a self, worker: &'a str, held: Vec<TaskRef>) -> BoxFuture<'a, Result<Vec<Beat>, ReadError>> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            let heard = held.iter().map(|task| match state.held(worker, task) {
+                Some(found) => Beat::Held { signals: found.signals.clone() },
+                None => Beat::Lost,
+            });
+            Ok(heard.collect())
+        })
+    }
+
     fn complete(&self, completion: Completion) -> BoxFuture<'_, Result<u64, CompleteError>> {
         Box::pin(async move {
             check_completion(&completion).map_err(|detail| CompleteError::Refused { detail })?;

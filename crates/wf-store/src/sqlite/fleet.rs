@@ -30,6 +30,7 @@ static HELD: LazyLock<String> = LazyLock::new(|| {
         TASKS.intact("tasks")
     )
 });
+static IS_HELD: LazyLock<String> = LazyLock::new(|| format!("SELECT EXISTS (SELECT 1 FROM tasks WHERE {})", *HELD));
 static PROLONG: LazyLock<String> = LazyLock::new(|| {
     let changes = [("lease_until_ms", "max(coalesce(lease_until_ms, ?6), ?6)"), ("heartbeat_ms", "?7")];
     format!("{} WHERE {}", TASKS.update(&changes), *HELD)
@@ -263,6 +264,19 @@ impl WriteOp for Beats {
     }
 
     fn announce(&self, _out: &Vec<Beat>, _watchers: &Watchers) {}
+}
+
+/// What a worker would hear with a heartbeat.
+pub(crate) fn hear(conn: &Connection, worker: &str, held: &[TaskRef]) -> Result<Vec<Beat>, ReadError> {
+    let mut select = conn.prepare_cached(&IS_HELD)?;
+    let mut beats = Vec::with_capacity(held.len());
+    for task in held {
+        let epoch = as_epoch(task.epoch);
+        let is_held: bool = select
+            .query_row(params![task.run.as_str(), task.instance, task.attempt, worker, epoch], |row| row.get(0))?;
+        beats.push(if is_held { Beat::Held { signals: signals(conn, task)? } } else { Beat::Lost });
+    }
+    Ok(beats)
 }
 
 fn write_worker(conn: &Connection, worker: &WorkerRow, now_ms: i64) -> rusqlite::Result<()> {

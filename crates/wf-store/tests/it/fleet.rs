@@ -85,8 +85,11 @@ fn worker(name: &str) -> WorkerRow {
 }
 
 async fn beat(store: &Store, name: &str, held: &[&TaskRef], now_ms: i64) -> Vec<Beat> {
-    let held = held.iter().map(|&task| task.clone()).collect();
-    store.tasks.heartbeat(Heartbeat { worker: worker(name), held, now_ms, ttl_ms: 50 }).await.unwrap()
+    let held: Vec<TaskRef> = held.iter().map(|&task| task.clone()).collect();
+    let heard = store.tasks.hear(name, held.clone()).await.unwrap();
+    let beats = store.tasks.heartbeat(Heartbeat { worker: worker(name), held, now_ms, ttl_ms: 50 }).await.unwrap();
+    assert_eq!(heard, beats, "what is heard without a heartbeat");
+    beats
 }
 
 fn held() -> Beat {
