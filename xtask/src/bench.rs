@@ -8,6 +8,7 @@ mod figures;
 mod floor;
 mod measure;
 mod program;
+pub mod trees;
 
 use std::collections::BTreeSet;
 use std::path::Path;

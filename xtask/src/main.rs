@@ -16,7 +16,9 @@ usage: cargo xtask <task>
   tidy                        hold the sources against ARCHITECTURE.md and STYLE.md
   schema                      rewrite the generated files
   bench [--list] [--only NAME]...
-                              measure, and print one JSON object";
+                              measure, and print one JSON object
+  bench trees [--json] [git|cargo]
+                              measure trees and build caches beside plain git and cargo";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +49,7 @@ fn run(args: &[&str]) -> Option<anyhow::Result<bool>> {
         ["mutants", names @ ..] => Some(mutants::run(&root, names)),
         ["tidy"] => Some(tidy::run(&root)),
         ["schema"] => Some(schema::run(&root)),
+        ["bench", "trees", rest @ ..] => Some(bench::trees::run(&root, &bench::trees::TreesBench::parse(rest)?)),
         ["bench", rest @ ..] => Some(bench::run(&root, &bench::BenchOptions::parse(rest)?)),
         [bench::PEAK_MEMORY, file, program, rest @ ..] => Some(bench::peak_memory(file, program, rest)),
         _ => None,

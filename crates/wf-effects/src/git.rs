@@ -17,6 +17,7 @@
 //! Start reading at [`Trees`], the operations that the kernel orders, then `pool`, where trees come from.
 
 mod apply;
+mod build_cache;
 mod capture;
 mod checkout;
 mod clean;
@@ -33,23 +34,29 @@ mod names;
 mod pool;
 mod repository;
 mod rescue;
+mod rescues;
 mod runner;
 mod slots;
 mod snapshot;
 mod trees;
 
 pub use apply::CheckoutState;
+pub use build_cache::{
+    BuildCache, BuildCacheError, BuildCacheMode, BuildCacheOptions, BuildSystem, Harvest, Origin, Prepared,
+    SEED_BYTES_MAX, Start, UnknownMode,
+};
 pub use checkout::{FileOrder, Standing};
 pub use combine::CombineOrder;
 pub(crate) use control::remove_any;
 pub use create::create_repository;
-pub use desk::{Landed, Rescue, TreeLook};
+pub use desk::{Landed, TreeLook};
 pub use diff::Patch;
 pub use discover::{Checkout, find_checkout};
 pub use error::GitError;
 pub use merge::{CommitOrder, HeadRef, Identity, Merged};
 pub use pool::{Keep, PoolOptions, Reclaim, Swept, pool_name};
 pub use repository::{CommitFacts, Repository, WorktreeSnapshot};
+pub use rescues::{Rescue, Rescues};
 pub use runner::{Git, GitOptions};
 pub use slots::kept_remainders;
 pub use snapshot::SnapshotDir;

@@ -22,4 +22,4 @@ pub mod search;
 pub mod template;
 
 pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, RealClock, Steering};
-pub use scratch::ScratchDir;
+pub use scratch::{ScratchDir, sweep_scratch};

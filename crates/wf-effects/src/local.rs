@@ -22,7 +22,7 @@ use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 
 use crate::contract::{BoxFuture, Ctx, Effects};
-use crate::git::{CheckpointOrder, CombineOrder, GitError, Trees};
+use crate::git::{BuildCache, CheckpointOrder, CombineOrder, GitError, Trees};
 use crate::mock::{Mock, Rules};
 use crate::scratch::ScratchDir;
 use crate::template::Templates;
@@ -48,6 +48,8 @@ pub struct LocalOptions {
     pub scratch: ScratchDir,
     /// Whether commands of this repository may run.
     pub is_trusted: bool,
+    /// What builds begin with; nothing where each starts cold.
+    pub build_cache: Option<BuildCache>,
     /// The program of the supervisors of commands, see [`Spec::supervisor`](crate::process::Spec::supervisor).
     pub supervisor: Option<PathBuf>,
 }
@@ -92,6 +94,7 @@ pub struct LocalEffects {
     env: BTreeMap<String, String>,
     scratch: ScratchDir,
     is_trusted: bool,
+    build_cache: Option<BuildCache>,
     supervisor: Option<PathBuf>,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
@@ -108,6 +111,7 @@ impl LocalEffects {
             env: options.env,
             scratch: options.scratch,
             is_trusted: options.is_trusted,
+            build_cache: options.build_cache,
             supervisor: options.supervisor,
             templates: Templates::default(),
             roles: RwLock::default(),

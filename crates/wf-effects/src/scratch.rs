@@ -25,7 +25,7 @@ impl ScratchDir {
     pub fn open(parent: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         let parent = std::fs::canonicalize(parent)?;
-        sweep(&parent);
+        sweep_scratch(&parent);
         loop {
             let file = tempfile::Builder::new().prefix("p").suffix(".lock").rand_bytes(10).tempfile_in(&parent)?;
             let (lock, path) = file.keep().map_err(|error| error.error)?;
@@ -59,8 +59,8 @@ fn libc_nofollow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits() as i32
 }
 
-/// Removes the directories of processes that are gone. What cannot be removed is left to the next.
-fn sweep(parent: &Path) {
+/// Removes the directories of processes that are gone, below `parent`. What cannot be removed is left to the next.
+pub fn sweep_scratch(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
         // A directory comes after its lock and goes before it.

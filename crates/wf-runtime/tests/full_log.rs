@@ -60,6 +60,7 @@ fn runtime(store: &Store, scratch: &Path) -> Runtime {
         scratch: ScratchDir::open(scratch).unwrap(),
         is_trusted: false,
         supervisor: None,
+        build_cache: None,
     });
     Runtime {
         store: store.clone(),

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use wf_effects::git::Keep;
+use wf_effects::git::{BuildCacheMode, Keep, SEED_BYTES_MAX, UnknownMode};
 
 use crate::amounts::{parse_duration_ms, parse_usd_micros};
 use crate::environment::Environment;
@@ -21,12 +21,12 @@ const CONFIG_BYTES_MAX: u64 = 256 << 10;
 pub struct Config {
     /// Defaults of `run`.
     pub run: RunConfig,
-    /// How trees are shared out.
+    /// How trees are shared out, and what builds in them begin with.
     pub trees: TreesConfig,
 }
 
-/// How trees are shared out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How trees are shared out, and what builds in them begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreesConfig {
     /// How many there may be at once; nothing to derive it.
     pub max: Option<usize>,
@@ -40,6 +40,26 @@ pub struct TreesConfig {
     pub keep_ttl_ms: Option<u64>,
     /// Where they are; nothing for the usual place. Only the user may say so.
     pub dir: Option<PathBuf>,
+    /// Whether trees share what was built. Harmless for a repository to set: it is one of three words, and where the
+    /// cache lies is the engine's choice.
+    pub build_cache: BuildCacheMode,
+    /// How many bytes of files a build cache's seed has at most.
+    pub build_cache_bytes_max: u64,
+}
+
+impl Default for TreesConfig {
+    fn default() -> Self {
+        Self {
+            max: None,
+            warm: None,
+            warm_ttl_ms: None,
+            keep: Keep::default(),
+            keep_ttl_ms: None,
+            dir: None,
+            build_cache: BuildCacheMode::default(),
+            build_cache_bytes_max: SEED_BYTES_MAX,
+        }
+    }
 }
 
 /// Defaults of `run`.
@@ -69,6 +89,8 @@ struct ConfigFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TreesSection {
+    build_cache: Option<toml::Spanned<String>>,
+    build_cache_mib_max: Option<u32>,
     max: Option<toml::Spanned<usize>>,
     warm: Option<usize>,
     warm_ttl: Option<toml::Spanned<String>>,
@@ -175,6 +197,12 @@ impl TreesConfig {
         if let Some(ttl) = &read.keep_ttl {
             self.keep_ttl_ms = Some(ms(ttl)?);
         }
+        if let Some(mode) = &read.build_cache {
+            self.build_cache = mode.get_ref().parse().map_err(|why: UnknownMode| (mode.span(), why.to_string()))?;
+        }
+        if let Some(mib) = read.build_cache_mib_max {
+            self.build_cache_bytes_max = u64::from(mib) << 20;
+        }
         self.warm = read.warm.or(self.warm);
         Ok(())
     }
@@ -264,6 +292,20 @@ mod tests {
             "[run]\nbudget_usd = -1",
             expect![[r#"WF0703 config.toml:2:14: "-1" is no amount in US dollars, such as 2 or 0.5"#]],
         );
+        check(
+            "[trees]\nbuild_cache = \"on\"",
+            expect![[r#"WF0703 config.toml:2:15: "on" is no way to cache builds: seeded, shared or off"#]],
+        );
         check("[run\n", expect!["WF0703 config.toml:1:5: unclosed table, expected `]`"]);
+    }
+
+    #[test]
+    fn the_later_file_says_how_builds_are_cached() {
+        let mut config = Config::default();
+        config.take("[trees]\nbuild_cache = \"shared\"\nbuild_cache_mib_max = 3", "user", By::User).unwrap();
+        config.take("[trees]\nbuild_cache = \"off\"", "repository", By::Repository).unwrap();
+        let expected =
+            TreesConfig { build_cache: BuildCacheMode::Off, build_cache_bytes_max: 3 << 20, ..TreesConfig::default() };
+        assert_eq!(config.trees, expected);
     }
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wf_effects::git::{Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
+use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
 use wf_effects::mock::Rules;
-use wf_effects::{Clock, RealClock, ScratchDir};
+use wf_effects::{Clock, RealClock, ScratchDir, sweep_scratch};
 use wf_ir::{Digest, Kind, Workflow};
 use wf_kernel::RunStatus;
 use wf_kernel::record::RunStarted;
@@ -80,6 +80,7 @@ impl Engine {
     /// When it cannot be opened.
     pub fn open(environment: &Environment, project: &Project) -> Result<Self, Error> {
         let store = project.open_store()?;
+        sweep_scratch(&project.scratch_root());
         Ok(Self { environment: environment.clone(), project: project.clone(), store })
     }
 
@@ -89,6 +90,7 @@ impl Engine {
     /// When it cannot be opened.
     pub fn open_if_any(environment: &Environment, project: &Project) -> Result<Option<Self>, Error> {
         let store = project.open_store_if_any()?;
+        sweep_scratch(&project.scratch_root());
         Ok(store.map(|store| Self { environment: environment.clone(), project: project.clone(), store }))
     }
 
@@ -178,6 +180,8 @@ impl Engine {
             (Some(_), None) => return Err(foreign(&started.run_id)),
             (None, _) => (None, false),
         };
+        let checkout = started.repo.as_ref().filter(|_| trees.is_some());
+        let build_cache = checkout.map(|top| self.build_cache(Path::new(top), is_trusted)).transpose()?;
         Ok(LocalEffects::new(LocalOptions {
             catalog: Catalog { rules, seed: started.seed, is_paced },
             trees,
@@ -185,6 +189,19 @@ impl Engine {
             scratch: self.scratch_dir()?,
             is_trusted,
             supervisor: Some(child_program(&self.environment)),
+            build_cache,
+        }))
+    }
+
+    /// What builds in the project's trees begin with.
+    fn build_cache(&self, checkout: &Path, is_trusted: bool) -> Result<BuildCache, Error> {
+        let config = Config::load(&self.environment, &self.project, is_trusted)?.trees;
+        Ok(BuildCache::new(BuildCacheOptions {
+            mode: config.build_cache,
+            // Beside the trees, because files are shared on one file system only; no tree has a name like this.
+            root: self.trees_dir()?.join(".builds"),
+            seed_bytes_max: config.build_cache_bytes_max,
+            checkout: Some(checkout.to_owned()),
         }))
     }
 
@@ -257,7 +274,7 @@ impl Engine {
     }
 
     fn scratch_dir(&self) -> Result<ScratchDir, Error> {
-        let dir = self.project.state_root().join("scratch");
+        let dir = self.project.scratch_root();
         make_private_dir(&dir)?;
         ScratchDir::open(&dir).map_err(Error::io("make a directory in", &dir))
     }
@@ -285,7 +302,7 @@ pub(crate) async fn open_git(environment: &Environment, project: &Project) -> Re
     let options = GitOptions {
         program: PathBuf::from("git"),
         path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
-        scratch_dir: state.join("scratch"),
+        scratch_dir: project.scratch_root(),
         locks_dir: state.join("locks"),
         timeout: GIT_TIMEOUT,
     };

@@ -107,6 +107,11 @@ impl Project {
         &self.state_root
     }
 
+    /// Where processes make their throw-away directories.
+    pub(crate) fn scratch_root(&self) -> PathBuf {
+        self.state_root.join("scratch")
+    }
+
     pub(crate) fn trust_file(&self) -> PathBuf {
         self.dir.join("trust.json")
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use wf_effects::git::{GitError, Landed, Repository, TreeLook, Trees, pool_name};
+use wf_effects::git::{GitError, Landed, Repository, Rescues, TreeLook, Trees, pool_name};
 use wf_effects::process::run_at_terminal;
 use wf_store::{Presence, RunFilter, TreeFilter, TreeListed, TreeStage};
 use wf_view::run::FileView;
@@ -412,7 +412,7 @@ async fn sweep(yard: &Yard<'_>, view: &mut CleanView) -> Result<(), Error> {
 pub async fn rescues(engine: &Engine) -> Result<RescuesView, Error> {
     let mut rescues = Vec::new();
     for repository in repositories(engine).await? {
-        for rescue in repository.rescues().await? {
+        for rescue in Rescues::of(&repository).list(None).await? {
             rescues.push(RescueView {
                 reference: rescue.reference,
                 repo: repository.top().display().to_string(),
@@ -447,6 +447,6 @@ pub async fn restore(engine: &Engine, name: &str, dir: &Path) -> Result<RescueVi
         }
     };
     let repository = Repository::discover(&engine.git().await?, Path::new(&rescue.repo)).await?;
-    repository.restore(&rescue.commit, &engine.environment.cwd().join(dir)).await?;
+    Rescues::of(&repository).restore(&rescue.reference, &engine.environment.cwd().join(dir)).await?;
     Ok(rescue)
 }

@@ -76,8 +76,15 @@ async fn exported(temp: &TempDir) -> String {
         rules: None,
     };
     let scratch = ScratchDir::open(&temp.path().join("scratch")).unwrap();
-    let options =
-        LocalOptions { catalog, trees: None, env: BTreeMap::new(), scratch, is_trusted: false, supervisor: None };
+    let options = LocalOptions {
+        catalog,
+        trees: None,
+        env: BTreeMap::new(),
+        scratch,
+        is_trusted: false,
+        supervisor: None,
+        build_cache: None,
+    };
     let owner = engine.announce().unwrap();
     let runtime = engine.runtime(&owner, LocalEffects::new(options), 8);
     let owned = runtime.create(NewRun { workflow, started }).await.unwrap();

@@ -10,6 +10,8 @@ const ONE_CASE: &str = "WHALEFLOW_FAULT_SEED";
 const LONG: &str = "WHALEFLOW_LONG";
 /// How many cases may fail before the others are left.
 const FAILURES_MAX: usize = 3;
+/// After so many cases it is said how many there were.
+const SHOWN_EVERY: u64 = 50;
 
 /// A variable of the environment, if it is there and is text.
 pub(crate) fn variable(name: &str) -> Option<String> {
@@ -57,7 +59,10 @@ impl Harness {
                     eprintln!("this case failed; to do it again: {}", self.command(number));
                     is_over.store(failures.len() >= FAILURES_MAX, Ordering::Relaxed);
                 }
-                done.fetch_add(1, Ordering::Relaxed);
+                let done = 1 + done.fetch_add(1, Ordering::Relaxed);
+                if done.is_multiple_of(SHOWN_EVERY) {
+                    println!("{}: {done} cases so far", self.0);
+                }
             }
         };
         std::thread::scope(|scope| {

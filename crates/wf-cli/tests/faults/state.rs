@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::ledger;
-use crate::scene::Scene;
+use crate::scene::{Scene, processes};
 use crate::slots;
 
 /// How often a run is helped on before it counts as one that never ends.
@@ -144,9 +144,9 @@ pub(crate) fn list(dir: &Path) -> Vec<PathBuf> {
 /// Waits until no process works in the scene any more.
 fn no_process_is_left(scene: &Scene) {
     let root = scene.root().to_string_lossy().into_owned();
-    let mut left = Vec::new();
+    let mut left: Vec<String> = Vec::new();
     for _ in 0..200 {
-        left = processes(&root);
+        left = processes(&root).into_iter().map(|process| process.command).collect();
         if left.is_empty() {
             return;
         }
@@ -154,19 +154,4 @@ fn no_process_is_left(scene: &Scene) {
         std::thread::sleep(Duration::from_millis(25));
     }
     panic!("processes were left behind: {left:?}");
-}
-
-/// The processes that name a directory in their command line, or work in it.
-pub(crate) fn processes(root: &str) -> Vec<String> {
-    let names = |entry: &PathBuf| entry.file_name().unwrap().to_string_lossy().parse::<u32>().is_ok();
-    let mut found = Vec::new();
-    for process in list(Path::new("/proc")).iter().filter(|entry| names(entry)) {
-        let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        let dir = std::fs::read_link(process.join("cwd")).unwrap_or_default();
-        if command.contains(root) || dir.starts_with(root) {
-            found.push(command);
-        }
-    }
-    found
 }

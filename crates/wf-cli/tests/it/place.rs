@@ -5,12 +5,27 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// One directory to work in, and one for state; both go away.
+/// One directory to work in, and one for state; both go away, and so does every process that works in them.
 pub(crate) struct Place {
     temp: TempDir,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A test that fails leaves workers, which would wait for work for ever.
+        let root = self.temp.path().canonicalize().unwrap_or_default();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let dir = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+            if let Some(id) = id.filter(|_| dir.starts_with(&root)) {
+                let _ = kill_process(id, Signal::KILL);
+            }
+        }
+    }
 }
 
 /// How the program ended.

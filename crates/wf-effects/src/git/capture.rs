@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::clean::CleanDir;
 use super::error::GitError;
-use super::runner::{Call, Git};
+use super::runner::{Call, Git, Output, Place};
 
 /// The mode of a submodule pointer.
 const GITLINK: &[u8] = b"160000";
@@ -24,6 +24,8 @@ pub(crate) struct Capture {
     pub(crate) nested: Vec<String>,
     /// Submodules that are checked out: `tree` has which commit, and not what they hold.
     pub(crate) submodules: Vec<String>,
+    /// Directories that cannot be read.
+    pub(crate) unread: Vec<String>,
     /// Tracked paths that have become pipes, sockets or devices; `tree` has what was there before.
     pub(crate) special: Vec<String>,
 }
@@ -31,12 +33,12 @@ pub(crate) struct Capture {
 impl Capture {
     /// What `tree` does not hold and never will.
     pub(crate) fn left_out(&self) -> Vec<String> {
-        self.nested.iter().chain(&self.special).cloned().collect()
+        self.nested.iter().chain(&self.special).chain(&self.unread).cloned().collect()
     }
 
     /// Whether removing the files could lose what `tree` does not hold.
     pub(crate) fn is_whole(&self) -> bool {
-        self.nested.is_empty() && self.submodules.is_empty() && self.special.is_empty()
+        [&self.nested, &self.submodules, &self.special, &self.unread].into_iter().all(Vec::is_empty)
     }
 }
 
@@ -53,10 +55,14 @@ struct Found {
 /// Takes what is in `work_tree` into the index of `clean`, whatever that index holds, and writes it as a tree.
 pub(crate) async fn capture(git: &Git, clean: &CleanDir, work_tree: &Path) -> Result<Capture, GitError> {
     let place = clean.over(work_tree);
-    let changed = ["diff-files", "--raw", "-z", "--no-renames", "--ignore-submodules=dirty"];
-    let listed = ["ls-files", "-z", "-t", "-s", "-c", "-o", "--exclude-standard"];
-    let (changed, listed) =
-        tokio::try_join!(git.run(Call::new(changed).at(place.clone())), git.run(Call::new(listed).at(place.clone())))?;
+    let (mut changed, mut listed) = list(git, &place).await?;
+    let mut unread = Vec::new();
+    if changed.has_warned || listed.has_warned {
+        // It passes over directories that it cannot open, and what is in them would be lost with the tree.
+        let root = work_tree.to_owned();
+        unread = blocking("open", work_tree, move || Ok(open_all(&root))).await?;
+        (changed, listed) = list(git, &place).await?;
+    }
     let root = work_tree.to_owned();
     let found = blocking("list", work_tree, move || Ok(sort_out(&root, &changed.stdout, &listed.stdout))).await?;
     if !found.remove.is_empty() {
@@ -69,7 +75,70 @@ pub(crate) async fn capture(git: &Git, clean: &CleanDir, work_tree: &Path) -> Re
     }
     let tree = git.run(Call::new(["write-tree"]).at(place)).await?.text();
     let Found { nested, submodules, special, .. } = found;
-    Ok(Capture { tree, nested: nested.into_iter().collect(), submodules, special })
+    Ok(Capture { tree, nested: nested.into_iter().collect(), submodules, unread, special })
+}
+
+/// What differs from the index, and what there is.
+async fn list(git: &Git, place: &Place) -> Result<(Output, Output), GitError> {
+    let changed = ["diff-files", "--raw", "-z", "--no-renames", "--ignore-submodules=dirty"];
+    let listed = ["ls-files", "-z", "-t", "-s", "-c", "-o", "--exclude-standard"];
+    let root = place.work_tree.clone();
+    check_rules(&root, b"")?;
+    let listed = async {
+        let listed = git.run(Call::new(listed).at(place.clone())).await?;
+        // If this says no, the other is ended, which may wait for a pipe.
+        blocking("look at", &place.work_tree, move || check_all_rules(&root, &listed.stdout).map(|()| listed)).await
+    };
+    tokio::try_join!(git.run(Call::new(changed).at(place.clone())), listed)
+}
+
+fn check_all_rules(root: &Path, listed: &[u8]) -> Result<(), GitError> {
+    let mut last = b"".as_slice();
+    for entry in listed.split(|byte| *byte == 0).filter(|entry| entry.len() > 2) {
+        let path = if entry[0] == b'?' { Some(&entry[2..]) } else { path_of(&entry[2..]) };
+        let dir = path.map_or(b"".as_slice(), parent);
+        if dir != last {
+            check_rules(root, dir)?;
+            last = dir;
+        }
+    }
+    Ok(())
+}
+
+/// Whether what git reads in a directory to know which files to take, and how, can be read to an end.
+fn check_rules(root: &Path, dir: &[u8]) -> Result<(), GitError> {
+    for name in [".gitignore", ".gitattributes"] {
+        let path = at(root, dir).join(name);
+        let is_odd = |found: std::fs::Metadata| !found.is_file() && !found.is_dir() && !found.is_symlink();
+        if std::fs::symlink_metadata(&path).is_ok_and(is_odd) {
+            return Err(GitError::tampered(&path, "it is neither a file nor a directory"));
+        }
+    }
+    Ok(())
+}
+
+/// Lets the owner read every directory. Answers with those that cannot be read all the same.
+fn open_all(root: &Path) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut unread = Vec::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        let mode = std::fs::symlink_metadata(&dir).map(|found| found.permissions().mode() & 0o777);
+        if let Ok(mode) = mode.as_ref().copied()
+            && mode & 0o500 != 0o500
+        {
+            // If that is not allowed, reading it says so.
+            let _ = std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode | 0o700));
+        }
+        match std::fs::read_dir(&dir) {
+            Ok(entries) => {
+                let dirs = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+                waiting.extend(dirs.map(|entry| entry.path()));
+            }
+            Err(_) => unread.push(dir.strip_prefix(root).unwrap_or(&dir).display().to_string()),
+        }
+    }
+    unread
 }
 
 /// Makes the files of `work_tree` those of `commit`, whatever they are now; what git does not track stays.
@@ -128,9 +197,7 @@ fn sort_out(root: &Path, changed: &[u8], listed: &[u8]) -> Found {
             dirs.insert(parent(rest).to_owned());
             continue;
         }
-        // `100644 <id> <stage>\t<path>`
-        let Some(tab) = rest.iter().position(|byte| *byte == b'\t') else { continue };
-        let path = &rest[tab + 1..];
+        let Some(path) = path_of(rest) else { continue };
         dirs.insert(parent(path).to_owned());
         if rest.starts_with(GITLINK) && has_entries(&at(root, path)) {
             found.submodules.push(lossy(path));
@@ -150,6 +217,11 @@ fn sort_out(root: &Path, changed: &[u8], listed: &[u8]) -> Found {
         }
     }
     found
+}
+
+/// The path in `100644 <id> <stage>\t<path>`.
+fn path_of(entry: &[u8]) -> Option<&[u8]> {
+    entry.iter().position(|byte| *byte == b'\t').map(|tab| &entry[tab + 1..])
 }
 
 impl Found {

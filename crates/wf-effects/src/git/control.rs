@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::clean::{read_if_small, read_small};
 use super::error::GitError;
 use super::lock::WorktreesLock;
+use super::names::check_id;
 use super::repository::Repository;
 use super::runner::Call;
 
@@ -157,7 +158,8 @@ impl TreePlace {
         let head = self.admin.join("HEAD");
         let refs = self.admin.join("refs");
         // Without these two git does not take the entry for a checkout at all.
-        if read_if_small(&head, POINTER_BYTES_MAX).map_err(GitError::io("read", &head))?.is_none() {
+        let text = read_if_small(&head, POINTER_BYTES_MAX).map_err(GitError::io("read", &head))?;
+        if !text.is_some_and(|text| is_head(&text)) {
             remove_any(&head)?;
             write_if_other(&head, &format!("{commit}\n"))?;
         }
@@ -169,6 +171,15 @@ impl TreePlace {
     pub(crate) fn is_detached(&self, commit: &str) -> bool {
         read_small(&self.admin.join("HEAD"), POINTER_BYTES_MAX)
             .is_some_and(|bytes| bytes.trim_ascii_end() == commit.as_bytes())
+    }
+}
+
+/// Whether git takes the text for a HEAD.
+fn is_head(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    match text.trim_end().strip_prefix("ref: ") {
+        Some(name) => name.starts_with("refs/") && !name.contains(".."),
+        None => check_id(text.trim_end()).is_ok(),
     }
 }
 

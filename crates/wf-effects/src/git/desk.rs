@@ -1,5 +1,5 @@
-//! What people do with trees, and with the work that was saved from them: look, get one to work in, remove one, take work
-//! out again. What runs do with trees is in `trees`; the rows and the rules are the same.
+//! What people do with trees: look, get one to work in, remove one. What runs do with them is in `trees`; the rows and the
+//! rules are the same.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wf_kernel::record::FileChange;
 use wf_store::{TreeListed, TreeRow, TreeStage, TreeUse};
 
-use super::capture::{blocking, capture, populate, read_index};
+use super::capture::{blocking, capture, read_index};
 use super::clean::read_small;
 use super::error::GitError;
 use super::names::{is_id, ref_leaf};
@@ -61,23 +61,6 @@ pub enum Landed {
     Merged,
     /// Not its commits, but all that they changed: it was squashed, picked, or applied and committed.
     Squashed,
-}
-
-/// Work that was saved from a tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rescue {
-    /// The full name of the ref.
-    pub reference: String,
-    /// The commit.
-    pub commit: String,
-    /// The run.
-    pub run: String,
-    /// The branch, where the commit says.
-    pub branch: Option<String>,
-    /// The date of the work it rests on, in milliseconds since the Unix epoch.
-    pub at_ms: i64,
-    /// Where the rest is that no commit can hold.
-    pub kept: Vec<PathBuf>,
 }
 
 impl Trees {
@@ -204,32 +187,6 @@ impl Inner {
 }
 
 impl Repository {
-    /// The work that was saved from trees, in the order of its refs.
-    ///
-    /// # Errors
-    /// When git fails.
-    pub async fn rescues(&self) -> Result<Vec<Rescue>, GitError> {
-        let call = Call::new(["for-each-ref", "--format=%(objectname) %(refname)", "refs/whaleflow/"]).at(self.place());
-        let listed = self.git().run(call).await?.text();
-        let mut found = Vec::new();
-        for line in listed.lines() {
-            let Some((commit, reference)) = line.split_once(' ') else { continue };
-            let mut parts = reference.splitn(5, '/').skip(2);
-            let (Some(run), Some("rescue")) = (parts.next(), parts.next()) else { continue };
-            let facts = self.facts_of(commit).await?;
-            let named = |key: &'static str| facts.message.lines().filter_map(move |line| line.strip_prefix(key));
-            found.push(Rescue {
-                reference: reference.to_owned(),
-                commit: commit.to_owned(),
-                run: run.to_owned(),
-                branch: named("branch: ").last().map(str::to_owned),
-                at_ms: facts.at_ms,
-                kept: named("kept: ").map(PathBuf::from).collect(),
-            });
-        }
-        Ok(found)
-    }
-
     /// The ref under which a branch's files of tree id `tree` were saved.
     async fn saved_as(&self, run: &str, branch: &str, tree: &str) -> Result<Option<String>, GitError> {
         let plain = format!("refs/whaleflow/{run}/rescue/{}", ref_leaf(branch));
@@ -240,23 +197,6 @@ impl Repository {
         let listed = self.git().run(call).await?.text();
         let mut pairs = listed.lines().filter_map(|line| line.split_once(' '));
         Ok(pairs.find(|(of, name)| *of == tree && of_branch(name)).map(|(_, name)| name.to_owned()))
-    }
-
-    /// Writes the files of a commit into a directory that is not there yet, or empty.
-    ///
-    /// # Errors
-    /// When there is no such commit, when something is in the directory, and when git fails.
-    pub async fn restore(&self, commit: &str, dir: &Path) -> Result<(), GitError> {
-        self.facts_of(commit).await?;
-        std::fs::create_dir_all(dir).map_err(GitError::io("make", dir))?;
-        let mut entries = std::fs::read_dir(dir).map_err(GitError::io("list", dir))?;
-        if entries.next().is_some() {
-            let value = dir.display().to_string();
-            return Err(GitError::Invalid { what: "directory", value, reason: "something is in it" });
-        }
-        let dir = std::fs::canonicalize(dir).map_err(GitError::io("find", dir))?;
-        let clean = self.clean_dir(self.git().scratch_dir())?;
-        populate(self.git(), &clean, &dir, commit).await
     }
 
     /// Whether what was done from `base` to `commit` is in the line of work that ends at `head`.

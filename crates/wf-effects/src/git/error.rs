@@ -238,11 +238,13 @@ impl GitError {
             Self::Leases { .. } => Some("whaleflow doctor looks at the store"),
             Self::Busy { .. } => Some("another whaleflow process works on this repository"),
             Self::Io { .. } => Some("look at free space and permissions"),
+            Self::Lost { .. } => {
+                Some("the next attempt begins in a new one; whaleflow trees rescue list shows what was saved")
+            }
             Self::Invalid { .. }
             | Self::Fenced
             | Self::TooLarge { .. }
             | Self::TimedOut { .. }
-            | Self::Lost { .. }
             | Self::Failed { .. } => None,
         }
     }

@@ -129,7 +129,7 @@ pub(crate) struct Held {
     /// The engine's index of the files, once it was made or read.
     pub(crate) clean: Option<CleanDir>,
     pub(crate) fence: Option<Fence>,
-    /// Whether nobody is known who could still write there.
+    /// Whether it is whole, and nobody is known who could still write there.
     pub(crate) is_quiet: bool,
 }
 
@@ -174,7 +174,7 @@ pub(crate) fn boot_id() -> String {
 
 /// The name of a pool whose directory is `root`, a real path.
 pub fn pool_name(root: &Path) -> String {
-    wf_ir::Digest::of(root.as_os_str().as_encoded_bytes()).short().to_string()
+    wf_ir::Digest::of(root.as_os_str().as_encoded_bytes()).short()
 }
 
 impl Pool {
@@ -323,7 +323,9 @@ impl Inner {
             }
             let to = self.pool.used(&row, row.used.stage, true);
             let Some(row) = self.pool.try_change(&row, to).await? else { continue };
-            return self.held(row, clean, is_rest, branch).await.map(Some);
+            // What another start of the machine left may be any part of a tree.
+            let is_quiet = is_rest && self.pool.is_of_this_start(&row);
+            return self.held(row, clean, is_quiet, branch).await.map(Some);
         }
         Err(GitError::Fenced)
     }
@@ -356,9 +358,10 @@ impl Inner {
     /// Gets a slot for a branch that has none: an unused one, or a new one.
     pub(crate) async fn claim(self: &Arc<Self>, branch: &str, commit: &str) -> Result<Held, GitError> {
         self.sweep_soon();
-        let slots_max = match self.is_inside_of_a_tree(branch).await? {
+        // How many there may be need not be found out for a few, nor for those that others wait for.
+        let mut slots_max = match self.is_inside_of_a_tree(branch).await? {
             true => usize::MAX,
-            false => self.pool.trees_max(&self.repository, commit).await?,
+            false => self.pool.options.trees_max.unwrap_or(TREES_MIN),
         };
         let mut has_swept = false;
         loop {
@@ -372,11 +375,17 @@ impl Inner {
             };
             match self.pool.options.rows.claim_tree(claim).await {
                 Ok(row) => return self.held(row, None, true, branch).await,
-                Err(TreeClaimError::Full { .. }) if !has_swept => {
-                    has_swept = true;
-                    self.sweep(Reclaim::Undriven).await?;
+                Err(TreeClaimError::Full { slots }) => {
+                    let max = self.pool.trees_max(&self.repository, commit).await?;
+                    if slots_max >= max && has_swept {
+                        return Err(GitError::PoolFull { trees: slots });
+                    }
+                    if slots_max >= max {
+                        has_swept = true;
+                        self.sweep(Reclaim::Undriven).await?;
+                    }
+                    slots_max = max;
                 }
-                Err(TreeClaimError::Full { slots }) => return Err(GitError::PoolFull { trees: slots }),
                 Err(error) => return Err(GitError::Leases { detail: error.to_string() }),
             }
         }

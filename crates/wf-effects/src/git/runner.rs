@@ -64,6 +64,12 @@ const CONFIG: [(&str, &str); 29] = [
     ("advice.detachedHead", "false"),
 ];
 
+/// What git reads of a repository. One that is a pipe would keep it for ever, and a device fill its memory.
+const READ_IN_COMMON_DIR: [&str; 8] =
+    ["HEAD", "config", "config.worktree", "info/attributes", "info/exclude", "info/grafts", "packed-refs", "shallow"];
+const READ_IN_GIT_DIR: [&str; 5] = ["HEAD", "commondir", "config.worktree", "gitdir", "index"];
+const READ_IN_OBJECTS: [&str; 3] = ["info/alternates", "info/commit-graph", "pack/multi-pack-index"];
+
 const ENVIRONMENT: [(&str, &str); 21] = [
     ("LC_ALL", "C"),
     ("TZ", "UTC"),
@@ -163,6 +169,7 @@ impl Git {
     /// Runs one call to its end. Dropping the future ends git's process group.
     pub(crate) async fn run(&self, mut call: Call) -> Result<Output, GitError> {
         let limit = self.timeout();
+        call.check_place()?;
         let (mut child, _known) = self.spawn(&mut call)?;
         let mut group = Group { leader: child.id() };
         // Boxed, because every future above is as large as the largest below it.
@@ -308,6 +315,24 @@ impl Call {
         self
     }
 
+    /// Whether what git is going to read can be read to an end.
+    fn check_place(&self) -> Result<(), GitError> {
+        let Some(place) = &self.place else { return Ok(()) };
+        let (common, objects) = (&place.common_dir, place.objects.clone());
+        let objects = objects.unwrap_or_else(|| common.join("objects"));
+        let refs = self.args.iter().filter(|arg| arg.as_encoded_bytes().starts_with(b"refs/"));
+        let read = READ_IN_COMMON_DIR.iter().map(|name| common.join(name));
+        let read = read.chain(READ_IN_GIT_DIR.iter().map(|name| place.git_dir.join(name)));
+        let read = read.chain(READ_IN_OBJECTS.iter().map(|name| objects.join(name)));
+        for path in read.chain(refs.map(|name| common.join(name))) {
+            // What git may not read, or is not there, it sees for itself.
+            if std::fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+                return Err(GitError::tampered(&path, "it is neither a file nor a directory"));
+            }
+        }
+        Ok(())
+    }
+
     fn name(&self) -> String {
         self.args.first().map_or_else(String::new, |arg| arg.to_string_lossy().into_owned())
     }
@@ -319,6 +344,8 @@ pub(crate) struct Output {
     pub(crate) code: i32,
     pub(crate) stdout: Vec<u8>,
     pub(crate) is_truncated: bool,
+    /// Whether it complained, and yet succeeded.
+    pub(crate) has_warned: bool,
 }
 
 impl Output {
@@ -369,10 +396,13 @@ impl Spoken {
                 let what = format!("the output of git {} in bytes", call.name());
                 return Err(GitError::TooLarge { what, max: call.stdout_max as u64 });
             }
-            return Ok(Output { code: 0, stdout: self.stdout, is_truncated: true });
+            return Ok(Output { code: 0, stdout: self.stdout, is_truncated: true, has_warned: false });
         }
+        let has_warned = !self.stderr.is_empty();
         match self.status.code() {
-            Some(code) if call.codes.contains(&code) => Ok(Output { code, stdout: self.stdout, is_truncated: false }),
+            Some(code) if call.codes.contains(&code) => {
+                Ok(Output { code, stdout: self.stdout, is_truncated: false, has_warned })
+            }
             code => Err(GitError::Failed {
                 command: call.name(),
                 code: code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit {code}")),

@@ -306,8 +306,8 @@ impl Inner {
         let mut known = known.lock().await;
         let mut held = self.take_or_claim(branch, begin, &mut known).await?;
         match self.look(&mut held, begin, &facts).await? {
-            Some(left) if !left.has_work && left.has_admin => {}
-            Some(left) if left.has_admin && left.is_whole() => {
+            Some(left) if held.is_quiet && !left.has_work && left.has_admin => {}
+            Some(left) if held.is_quiet && left.has_admin && left.is_whole() => {
                 remove_any_but_file(&held.tree.dir.join(".git"))?;
                 self.reset(&held, begin).await?;
             }

@@ -18,7 +18,7 @@ use super::prepare::map;
 use super::trace::Trace;
 use super::{LocalEffects, keep, success};
 use crate::contract::Ctx;
-use crate::git::SnapshotDir;
+use crate::git::{Origin, SnapshotDir};
 use crate::process::{Bounds, Captured, End, Finished, Spec, Stream, run};
 
 /// How long a command or test may take when it does not say.
@@ -130,12 +130,17 @@ impl LocalEffects {
         let argv: Vec<String> =
             request.get("argv").as_list().unwrap_or(&[]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
         self.check_allowed(node, &argv)?;
-        let place = self.workplace(leaf, job.keeps).await?;
+        let place = self.workplace(leaf, job.keeps, ctx).await?;
         let ran = self.run_in(&place.dir, argv, node, leaf, job, ctx).await;
         if let (TreeUse::Branch { branch, begin, .. }, false) = (&leaf.tree, job.keeps) {
             // Also after a failure: the next leaf begins where this one did.
             let dropped = self.trees()?.discard(branch, begin).await;
             dropped.map_err(|error| Failed::from(error).rescued(place.rescued.clone()))?;
+        }
+        if let (Some(copy), Ok(ran)) = (&place.copy, &ran)
+            && ran.end.exit_code() == Some(0)
+        {
+            self.offer(copy.path()).await;
         }
         remove(place.copy).await;
         match ran {
@@ -144,7 +149,7 @@ impl LocalEffects {
         }
     }
 
-    async fn workplace(&self, leaf: &LeafRequest, keeps: bool) -> Result<Place, Failed> {
+    async fn workplace(&self, leaf: &LeafRequest, keeps: bool, ctx: &Ctx) -> Result<Place, Failed> {
         match &leaf.tree {
             TreeUse::None => Err(failure("no_repository", "there is no tree to run in")),
             TreeUse::Branch { branch, begin, .. } => {
@@ -156,6 +161,7 @@ impl LocalEffects {
             }
             TreeUse::Snapshot { commit, .. } => {
                 let copy = self.trees()?.private_snapshot(commit).await?;
+                self.warm(copy.path(), leaf, ctx).await;
                 Ok(Place { dir: copy.path().to_owned(), rescued: None, copy: Some(copy) })
             }
         }
@@ -177,7 +183,7 @@ impl LocalEffects {
         let spec = Spec {
             argv,
             cwd: directory(dir, job.cwd)?,
-            env: self.environment(job.env, home.path()),
+            env: self.environment(job.env, home.path(), dir),
             stdin: None,
             bounds: Bounds::with_timeout(node.timeout_ms.map_or(TIMEOUT_DEFAULT, Duration::from_millis)),
             supervisor: self.supervisor.clone(),
@@ -206,14 +212,35 @@ impl LocalEffects {
         Ok(Ran { end, stdout: tails.0, stderr: tails.1, artifacts, shows })
     }
 
-    /// The environment of a command: what all get, what its node allows, and a home of its own.
-    fn environment(&self, allowed: &[String], home: &Path) -> BTreeMap<String, String> {
+    /// Gives a copy of a commit a build directory to begin with.
+    async fn warm(&self, dir: &Path, leaf: &LeafRequest, ctx: &Ctx) {
+        let Some(cache) = self.build_cache.clone() else { return };
+        let dir = dir.to_owned();
+        // Without it the build is slower, and that is all; but a seed that somebody has changed is to be seen.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || cache.prepare(&dir)).await {
+            Trace::new(ctx, &leaf.path).line("engine", &format!("builds begin with nothing: {error}"));
+        }
+    }
+
+    /// Offers what was built in a copy of a commit as what other builds begin with.
+    async fn offer(&self, dir: &Path) {
+        let Some(cache) = self.build_cache.clone() else { return };
+        let dir = dir.to_owned();
+        // It goes with the copy if it is not wanted.
+        let _ = tokio::task::spawn_blocking(move || cache.harvest(&dir, Origin::Tree)).await;
+    }
+
+    /// The environment of a command: what all get, what its node allows, a home of its own, and where it builds.
+    fn environment(&self, allowed: &[String], home: &Path, tree: &Path) -> BTreeMap<String, String> {
         let home = home.display().to_string();
         let mut env = BTreeMap::from([("HOME".to_owned(), home.clone()), ("TMPDIR".to_owned(), home)]);
         for name in ENV_ALWAYS.into_iter().chain(allowed.iter().map(String::as_str)) {
             if let Some(value) = self.env.get(name) {
                 env.insert(name.to_owned(), value.clone());
             }
+        }
+        if let Some(cache) = &self.build_cache {
+            env.extend(cache.env(tree));
         }
         env
     }

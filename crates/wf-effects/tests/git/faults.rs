@@ -165,4 +165,14 @@ async fn what_was_written_before_the_machine_stopped_is_not_kept_as_a_result() {
     // It begins again where it had begun, and what is there is saved.
     let begun = successor.begin("b", &bench.base).await.unwrap();
     assert_eq!(bench.show(&begun.rescued.unwrap(), "src/a.txt"), "precious");
+    // What is written from then on is whole.
+    write_all(&begun.dir, &[("src/a.txt", "again\n")]);
+    let kept = successor.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&kept.commit, "src/a.txt"), "again");
+    // The same where nothing was left that had to be saved.
+    bench.change_row("b", |used| used.boot = used.boot.replace(boot.trim(), "another")).await;
+    let dir = successor.begin("b", &kept.commit).await.unwrap().dir;
+    write_all(&dir, &[("src/a.txt", "once more\n")]);
+    let kept = successor.checkpoint(order("b", &kept.commit, &["**"])).await.unwrap();
+    assert_eq!(bench.show(&kept.commit, "src/a.txt"), "once more");
 }

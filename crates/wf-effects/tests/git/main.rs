@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
 mod apply;
+mod build_cache;
 mod canary;
 mod checkpoint;
 mod combine;
 mod discover;
 mod faults;
 mod oracle;
+mod poison;
 mod pool;
+mod rescue_cases;
 mod runner;
 mod support;
 mod trees;

@@ -1,12 +1,12 @@
 //! Trees are shared out, used again, kept and cleared, by several processes at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
 use wf_effects::git::{GitError, Keep, PoolOptions, Reclaim, Repository, Swept, Trees, TreesOptions};
 use wf_store::{Batch, Head, NewRun, RunId, TreeRow};
 
-use super::support::{Bench, commit_all, make_executable, names_in, open_program, order, raw, read, write_all};
+use super::support::{Bench, Lab, commit_all, make_executable, names_in, open_program, order, raw, read, write_all};
 
 fn warm(bench: &Bench, holder: &str) -> PoolOptions {
     PoolOptions { warm_max: 4, ..bench.lab.pool(holder) }
@@ -317,13 +317,17 @@ async fn what_the_store_knows_nothing_of_is_saved_and_removed() {
     assert!(!bench.repo.join(".git/worktrees").exists());
 }
 
-/// How many branches come and go at once, and how often.
-const AT_ONCE: usize = 16;
-const ROUNDS: usize = 4;
+/// How many branches come and go at once, and how often: in the long form, 64 and 50.
+fn many() -> (usize, usize) {
+    #[expect(clippy::disallowed_methods, reason = "whoever runs the tests says how long they may take")]
+    let is_long = std::env::var_os("WHALEFLOW_LONG").is_some();
+    if is_long { (64, 50) } else { (16, 4) }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_come_and_go_and_leave_nothing() {
     let bench = Bench::new().await;
+    let (at_once, rounds) = many();
     let names = ["p0", "p1", "p2"];
     let _alive = names.map(|name| bench.lab.announce(name));
     let mut processes = Vec::new();
@@ -331,11 +335,11 @@ async fn many_come_and_go_and_leave_nothing() {
         processes.push(trees_of(&bench, "run1", warm(&bench, name)).await);
     }
     let mut tasks = tokio::task::JoinSet::new();
-    for number in 0..AT_ONCE {
+    for number in 0..at_once {
         let (trees, base) = (processes[number % 3].clone(), bench.base.clone());
         tasks.spawn(async move {
             let mut dirs = std::collections::BTreeSet::new();
-            for round in 0..ROUNDS {
+            for round in 0..rounds {
                 let branch = format!("many[{number}]/{round}");
                 trees.acquire(&branch, &base).await.unwrap();
                 let dir = trees.begin(&branch, &base).await.unwrap().dir;
@@ -351,12 +355,12 @@ async fn many_come_and_go_and_leave_nothing() {
         });
     }
     let used: Vec<usize> = tasks.join_all().await;
-    assert_eq!(used.len(), AT_ONCE);
+    assert_eq!(used.len(), at_once);
     processes[0].cleanup().await.unwrap();
     let rows = bench.rows().await;
     assert!(rows.len() <= 4 && rows.iter().all(|row| row.used.stage == wf_store::TreeStage::Free), "{rows:?}");
     assert_eq!(raw(&bench.repo, &["worktree", "list"]).lines().count(), 1);
-    assert_eq!(raw(&bench.repo, &["for-each-ref", "refs/whaleflow/run1/b"]).lines().count(), AT_ONCE * ROUNDS);
+    assert_eq!(raw(&bench.repo, &["for-each-ref", "refs/whaleflow/run1/b"]).lines().count(), at_once * rounds);
     assert_eq!(raw(&bench.repo, &["for-each-ref", "refs/whaleflow/run1/held", "refs/whaleflow/run1/rescue"]), "");
     for row in rows {
         let to = wf_store::TreeUse { until_ms: Some(0), ..row.used };
@@ -369,4 +373,59 @@ async fn many_come_and_go_and_leave_nothing() {
     }
     check_rows(&bench, expect![""]).await;
     raw(&bench.repo, &["fsck", "--strict"]);
+}
+
+/// Edits in several trees of a repository at once, and what its own checkout is meanwhile and afterwards.
+async fn check_repository(lab: Lab, repo: PathBuf, branches: usize) {
+    let base = raw(&repo, &["rev-parse", "HEAD"]);
+    let status = raw(&repo, &["status", "--porcelain"]);
+    let bench = Bench::over(lab, repo, base).await;
+    let trees = trees_of(&bench, "run1", warm(&bench, "me")).await;
+    for round in 0..2 {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..branches {
+            let (trees, base) = (trees.clone(), bench.base.clone());
+            tasks.spawn(async move {
+                let branch = format!("b{number}-{round}");
+                trees.acquire(&branch, &base).await.unwrap();
+                let dir = trees.begin(&branch, &base).await.unwrap().dir;
+                assert_eq!(raw(&dir, &["status", "--porcelain"]), "");
+                write_all(&dir, &[("made/here.txt", &format!("{number}\n"))]);
+                let point = trees.checkpoint(order(&branch, &base, &["made/**"])).await.unwrap();
+                assert_eq!((point.files.len(), point.out_of_scope.len()), (1, 0));
+                assert_eq!(trees.release(&branch, &point.commit, false).await.unwrap(), None);
+                (point.commit, number)
+            });
+        }
+        for (commit, number) in tasks.join_all().await {
+            assert_eq!(bench.show(&commit, "made/here.txt"), number.to_string());
+        }
+    }
+    assert_eq!(raw(&bench.repo, &["status", "--porcelain"]), status);
+    assert_eq!(raw(&bench.repo, &["for-each-ref", "refs/whaleflow/run1/rescue"]), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_of_five_thousand_files() {
+    let lab = Lab::new().await;
+    let (repo, _) = lab.repository("repo");
+    for number in 0..5_000 {
+        write_all(&repo, &[(&format!("many/{}/{number}.txt", number % 50), &format!("{number}\n"))]);
+    }
+    commit_all(&repo, "many");
+    check_repository(lab, repo, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkout_of_this_project() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let lab = Lab::new().await;
+    if !here.join(".git").exists() {
+        // A copy without its history has nothing to clone.
+        return;
+    }
+    let here = std::fs::canonicalize(here).unwrap();
+    raw(&lab.path(""), &["clone", "-q", "--no-local", "--depth=1", &format!("file://{}", here.display()), "repo"]);
+    let repo = lab.path("repo");
+    check_repository(lab, repo, 4).await;
 }

@@ -17,7 +17,7 @@ pub(crate) const RUN: &str = "run1";
 
 /// A directory for one test, and the engine's git.
 pub(crate) struct Lab {
-    temp: TempDir,
+    pub(crate) temp: TempDir,
     pub(crate) git: Git,
     pub(crate) store: Store,
 }
@@ -86,15 +86,17 @@ pub(crate) async fn open_git(dir: &Path) -> Git {
 }
 
 pub(crate) async fn open_program(dir: &Path, program: PathBuf) -> Git {
-    Git::open(GitOptions {
+    Git::open(options(dir, program)).await.unwrap()
+}
+
+pub(crate) fn options(dir: &Path, program: PathBuf) -> GitOptions {
+    GitOptions {
         program,
         path: search_path(),
         scratch_dir: dir.join("scratch"),
         locks_dir: dir.join("locks"),
         timeout: Duration::from_secs(120),
-    })
-    .await
-    .unwrap()
+    }
 }
 
 impl Bench {
@@ -179,8 +181,17 @@ pub(crate) fn raw(dir: &Path, args: &[&str]) -> String {
 
 /// The same, whatever comes of it.
 pub(crate) fn raw_output(dir: &Path, args: &[&str]) -> Output {
+    plain(dir, "git", args)
+}
+
+/// What a shell says to a script, in which `git` is the tests' own.
+pub(crate) fn shell(dir: &Path, script: &str) -> Output {
+    plain(dir, "sh", &["-c", script])
+}
+
+fn plain(dir: &Path, program: &str, args: &[&str]) -> Output {
     #[expect(clippy::disallowed_methods, reason = "the tests make repositories with a git that is not the engine's")]
-    let mut command = std::process::Command::new("git");
+    let mut command = std::process::Command::new(program);
     command
         .args(args)
         .current_dir(dir)

@@ -125,6 +125,7 @@ impl World {
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             scratch: ScratchDir::open(&dir.path().join("scratch")).unwrap(),
             is_trusted: means.is_trusted,
+            build_cache: None,
             supervisor: None,
         });
         Self {

@@ -74,6 +74,12 @@ impl Process {
         Arc::new(Self { name, world, skew_ms, slow_ms, still_until: Mutex::new(Instant::now()) })
     }
 
+    /// One that is neither slow nor wrong about the time.
+    pub(crate) fn exact(name: &str, world: &Arc<World>) -> Arc<Self> {
+        let (name, still_until) = (name.to_owned(), Mutex::new(Instant::now()));
+        Arc::new(Self { name, world: world.clone(), skew_ms: 0, slow_ms: 0, still_until })
+    }
+
     /// Stands still from now on, as when it is stopped by a signal.
     pub(crate) fn stand_still(&self, duration: Duration) {
         *lock(&self.still_until) = Instant::now() + duration;

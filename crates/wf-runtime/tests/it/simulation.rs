@@ -16,13 +16,14 @@ use wf_ir::node::Budget;
 use wf_ir::{Value, Workflow};
 use wf_kernel::record::{Base, Origin, RunStarted};
 use wf_kernel::{Command, RunStatus, Stage};
+use wf_runtime::TASK_TTL_MS;
 use wf_runtime::{DriveOptions, NewRun, RunError, RunParts, Runtime, Worker, WorkerOptions, load, post};
-use wf_store::{Capabilities, RunFilter, RunId, Store, StoredRecord};
+use wf_store::{Capabilities, RunFilter, RunId, Store, StoredRecord, TaskFilter, TaskStatus};
 
 use crate::checks::{check, records};
 use crate::process::{Process, SimEffects, World, lock};
 use crate::store::seen_by;
-use crate::world::{Draw, Weather, drawn_workflow};
+use crate::world::{Draw, Weather, drawn_workflow, workflow};
 
 const SEEDS: u64 = 200;
 const SEEDS_LONG: u64 = 10_000;
@@ -385,6 +386,79 @@ fn same_when_calm(seed: u64, simulated: &Simulated) -> bool {
     let calm = checked(seed, Trouble { is_rough: false, meddles: false, owners: 1, workers: 0 });
     assert_eq!(calm.digests, simulated.digests, "seed {seed}: a disturbed run has another result");
     true
+}
+
+/// How a worker is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Dies,
+    StandsStill,
+}
+
+/// How long it takes until another worker has the tasks of one that is lost.
+async fn taken_up_after(seed: u64, loss: Loss) -> Duration {
+    let world =
+        World::new(seed, Weather { failures: 0, throttling: 0, unknown_usage: 0, lies_about_usage: false }, false);
+    let store = Store::memory();
+    let asks: Vec<_> = (0..3).map(|at| serde_json::json!({ "ask": format!("a{at}"), "prompt": "p" })).collect();
+    let all =
+        workflow(&serde_json::json!({ "workflow": "asks", "children": [{ "parallel": "all", "children": asks }] }));
+    let owner = Process::exact("owner", &world);
+    let runtime = runtime_of(&owner, &store, 0);
+    let id = "01run000000000000000000000";
+    let owned = runtime.create(NewRun { started: started(&all, id, seed), workflow: all.clone() }).await.unwrap();
+    let run = owned.run_id().clone();
+    let drive = tokio::spawn(owned.drive(DriveOptions::default()));
+    let lost = Process::exact("lost", &world);
+    let lost_work = tokio::spawn(work(lost.clone(), seen_by(&lost, &store)));
+    let held_by = async |worker: &str| {
+        let filter = TaskFilter { status: Some(TaskStatus::Claimed), after: None, limit: 9 };
+        let rows = store.tasks.tasks(&run, filter).await.unwrap();
+        rows.iter().filter(|row| row.task.worker.as_deref() == Some(worker)).count()
+    };
+    while held_by("lost").await == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    sleep(Duration::from_millis(world.below(1_000))).await;
+    let held = held_by("lost").await;
+    let since = Instant::now();
+    match loss {
+        Loss::Dies => lost_work.abort(),
+        Loss::StandsStill => lost.stand_still(Duration::from_secs(60)),
+    }
+    let next = Process::exact("next", &world);
+    let next_work = tokio::spawn(work(next.clone(), seen_by(&next, &store)));
+    let mut taken_up = Duration::ZERO;
+    while held_by("lost").await > 0 {
+        sleep(Duration::from_millis(20)).await;
+        taken_up = since.elapsed();
+    }
+    assert!(held == 0 || !taken_up.is_zero());
+    assert_eq!(drive.await.unwrap().unwrap().state.status(), RunStatus::Succeeded);
+    // Whoever stood still reports what it did, and is refused.
+    if loss == Loss::StandsStill {
+        sleep(Duration::from_secs(70)).await;
+    }
+    check(&store, &run).await;
+    lost_work.abort();
+    next_work.abort();
+    taken_up
+}
+
+#[test]
+fn the_tasks_of_a_lost_worker_are_taken_up_within_its_lease_and_a_second() {
+    let mut longest = Duration::ZERO;
+    for seed in 0..5 {
+        for loss in [Loss::Dies, Loss::StandsStill] {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let after = runtime.block_on(taken_up_after(seed, loss));
+            assert!(after <= Duration::from_millis(TASK_TTL_MS as u64 + 1_000), "seed {seed}, {loss:?}: {after:?}");
+            longest = longest.max(after);
+        }
+    }
+    // Nobody takes them away before.
+    assert!(longest >= Duration::from_millis(TASK_TTL_MS as u64), "{longest:?}");
 }
 
 #[test]
