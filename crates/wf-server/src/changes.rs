@@ -88,6 +88,11 @@ fn named<'a>(fold: &RunFold, wrote: &[Work<'a>], path: &str) -> Result<Work<'a>,
     if let Some(found) = wrote.iter().find(|(instance, _)| &*instance.path == path) {
         return Ok(found.clone());
     }
+    if let Some(kept) = fold.rescued().iter().rev().find(|kept| &*kept.path == path) {
+        let message = format!("{path} committed nothing; what it left is kept as {}", kept.name);
+        let hint = format!("`whaleflow trees rescue restore {} DIR` writes it into a directory", kept.name);
+        return Err(Error::Branch { message, hint });
+    }
     let message = match fold.state().at_path(path) {
         Some(_) => format!("{path} changed nothing"),
         None => format!("there is no {path} in this run"),

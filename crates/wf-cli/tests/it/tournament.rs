@@ -208,6 +208,9 @@ fn the_good_one_of_three_fixes_is_applied_and_taken_back() {
     assert_eq!((&diff["files"][0]["path"], &diff["insertions"]), (&json!("slug.c"), &json!(1)));
     let kept = place.run(&["show", "--json"]).ok()["rescued"].clone();
     assert_eq!((kept.as_array().unwrap().len(), &kept[0]["path"]), (1, &json!("fixes/sweeping")), "{kept}");
+    let none = place.run(&["diff", "@last", "fixes/sweeping", "--json"]);
+    let hint = none.json()["error"]["hint"].as_str().unwrap().to_owned();
+    assert_eq!((none.code, hint.contains(kept[0]["ref"].as_str().unwrap())), (2, true), "{none:?}");
     let header = place.git(&["show", &format!("{}:slug.h", kept[0]["ref"].as_str().unwrap())]);
     assert!(header.contains("SLUG_VERSION 2"), "{header}");
 

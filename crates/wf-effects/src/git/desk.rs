@@ -1,4 +1,5 @@
-//! What people do with trees: look, get one to work in, remove one. What runs do with trees is in `trees`; the rows and the rules are the same.
+//! What people do with trees: look, get one to work in, remove one. What runs do with them is in `trees`; the rows and the
+//! rules are the same.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
