@@ -29,7 +29,7 @@ pub(crate) fn left_over(scene: &Scene) -> Vec<PathBuf> {
         rows(scene).into_iter().filter(|row| row.used.stage == TreeStage::Free).map(|row| row.slot.name).collect();
     let is_left = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        name != ".meta" && name != ".kept" && !free.contains(&name)
+        ![".meta", ".kept", ".builds"].contains(&name.as_str()) && !free.contains(&name)
     };
     let in_pools = list(&scene.home().join("cache/trees")).into_iter().flat_map(|pool| list(&pool));
     in_pools.filter(is_left).chain(list(&scene.home().join("scratch"))).collect()

@@ -84,7 +84,7 @@ fn requests_that_mean_nothing() {
         (&["explain", "WF9999"], 2, "WF0701"),
         (&["import", "w.star"], 9, "WF0720"),
         (&["import", "missing"], 9, "WF0720"),
-        (&["trust"], 2, "WF0701"),
+        (&["trust"], 2, "WF0717"),
     ];
     for (args, code, word) in cases {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();

@@ -110,7 +110,7 @@ async fn a_newer_schema_stops_who_has_the_store_open() {
             "the store is unavailable: the store has schema 99, this program knows up to 4"
         );
     }
-    newer.execute_batch("PRAGMA user_version = 3").unwrap();
+    newer.execute_batch("PRAGMA user_version = 4").unwrap();
     on_disk.store.log.append(&run, Seq(1), Epoch::NEVER_OWNED, batch("i:b")).await.unwrap();
 }
 
