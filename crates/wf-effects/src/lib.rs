@@ -12,11 +12,13 @@
 //!
 //! Start reading at [`contract`], then [`local`].
 
+pub mod beneath;
 pub mod contract;
 pub mod git;
 pub mod local;
 pub mod mock;
 pub mod process;
+pub mod sandbox;
 mod scratch;
 pub mod search;
 pub mod template;

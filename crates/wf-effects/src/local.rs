@@ -8,6 +8,7 @@ mod command;
 mod failed;
 mod keep;
 mod prepare;
+mod room;
 mod search;
 mod trace;
 
@@ -24,6 +25,7 @@ use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 use crate::contract::{BoxFuture, Ctx, Effects};
 use crate::git::{BuildCache, CheckpointOrder, CombineOrder, GitError, Trees};
 use crate::mock::{Mock, Rules};
+use crate::sandbox::Host;
 use crate::scratch::ScratchDir;
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
@@ -52,6 +54,8 @@ pub struct LocalOptions {
     pub build_cache: Option<BuildCache>,
     /// The program of the supervisors of commands, see [`Spec::supervisor`](crate::process::Spec::supervisor).
     pub supervisor: Option<PathBuf>,
+    /// The machine that sandboxes are made of; nothing where somebody has switched them off.
+    pub sandbox: Option<Host>,
 }
 
 /// Who answers for roles: for now, the mock for each.
@@ -96,6 +100,7 @@ pub struct LocalEffects {
     is_trusted: bool,
     build_cache: Option<BuildCache>,
     supervisor: Option<PathBuf>,
+    sandbox: Option<Host>,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -113,6 +118,7 @@ impl LocalEffects {
             is_trusted: options.is_trusted,
             build_cache: options.build_cache,
             supervisor: options.supervisor,
+            sandbox: options.sandbox,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),

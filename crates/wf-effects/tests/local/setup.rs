@@ -127,6 +127,7 @@ impl World {
             is_trusted: means.is_trusted,
             build_cache: None,
             supervisor: None,
+            sandbox: None,
         });
         Self {
             dir,
