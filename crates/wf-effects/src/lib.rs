@@ -22,5 +22,5 @@ mod scratch;
 pub mod search;
 pub mod template;
 
-pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, RealClock, Steering};
+pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, Meter, MeterAsk, RealClock, Steering};
 pub use scratch::{ScratchDir, sweep_scratch};

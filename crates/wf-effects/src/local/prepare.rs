@@ -59,7 +59,7 @@ impl LocalEffects {
         };
         let tree = self.tree_id(&leaf.tree).await?;
         let request = keep::value(Arc::new(request), ctx).await?;
-        Ok(Prepared { role, request, tree, estimate })
+        Ok(Prepared { role, request, tree, estimate, passed_over: Vec::new() })
     }
 
     /// What a model is asked, and the most that the answer can use.
