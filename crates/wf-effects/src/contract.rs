@@ -10,6 +10,8 @@ use wf_ir::Workflow;
 use wf_kernel::{Effect, Outcome};
 use wf_store::{Blobs, Traces};
 
+use crate::secret::Redactor;
+
 /// A boxed future, so that the seams can stand behind `Arc<dyn …>`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -43,6 +45,8 @@ pub struct Ctx {
     pub steering: Steering,
     /// Whether this is still the one that may do it.
     pub grant: Grant,
+    /// What keeps secrets out of values; blobs and traces are behind it already.
+    pub redactor: Redactor,
 }
 
 /// The right to do something for a run: that of its owner, or that of a worker to one task. Whoever stopped for a while

@@ -19,6 +19,7 @@ pub mod mock;
 pub mod process;
 mod scratch;
 pub mod search;
+pub mod secret;
 pub mod template;
 
 pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, RealClock, Steering};

@@ -25,6 +25,7 @@ use crate::contract::{BoxFuture, Ctx, Effects};
 use crate::git::{BuildCache, CheckpointOrder, CombineOrder, GitError, Trees};
 use crate::mock::{Mock, Rules};
 use crate::scratch::ScratchDir;
+use crate::secret::Redactor;
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
 
@@ -52,6 +53,8 @@ pub struct LocalOptions {
     pub build_cache: Option<BuildCache>,
     /// The program of the supervisors of commands, see [`Spec::supervisor`](crate::process::Spec::supervisor).
     pub supervisor: Option<PathBuf>,
+    /// Keeps secrets out of whatever leaves.
+    pub redactor: Redactor,
 }
 
 /// Who answers for roles: for now, the mock for each.
@@ -96,6 +99,7 @@ pub struct LocalEffects {
     is_trusted: bool,
     build_cache: Option<BuildCache>,
     supervisor: Option<PathBuf>,
+    redactor: Redactor,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -113,10 +117,18 @@ impl LocalEffects {
             is_trusted: options.is_trusted,
             build_cache: options.build_cache,
             supervisor: options.supervisor,
+            redactor: options.redactor,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),
         }
+    }
+
+    /// What an effect gets, with nothing behind it into which a secret could be written.
+    fn guarded(&self, ctx: Ctx) -> Ctx {
+        let redactor = self.redactor.clone();
+        let (blobs, traces) = (redactor.blobs(ctx.blobs), redactor.traces(ctx.traces));
+        Ctx { blobs, traces, redactor, ..ctx }
     }
 
     async fn answer(&self, effect: Effect, ctx: &Ctx) -> Result<Outcome, Failed> {
@@ -249,7 +261,12 @@ impl LocalEffects {
 
 impl Effects for LocalEffects {
     fn perform(&self, effect: Effect, ctx: Ctx) -> BoxFuture<'_, Outcome> {
-        Box::pin(async move { self.answer(effect, &ctx).await.unwrap_or_else(Failed::into_outcome) })
+        Box::pin(async move {
+            let ctx = self.guarded(ctx);
+            let outcome = self.answer(effect, &ctx).await.unwrap_or_else(Failed::into_outcome);
+            // Secrets may have become known meanwhile: a keyring is asked when it is needed.
+            ctx.redactor.outcome(outcome)
+        })
     }
 
     fn conclude(&self) -> BoxFuture<'_, ()> {

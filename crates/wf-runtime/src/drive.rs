@@ -155,6 +155,7 @@ impl Flights {
             cancel: cancel.clone(),
             steering: steering.clone(),
             grant: owners_grant(&owned.runtime.store, &owned.run, owned.epoch),
+            redactor: wf_effects::secret::Redactor::default(),
         };
         let id = effect.id.clone();
         let effects = owned.runtime.effects.clone();

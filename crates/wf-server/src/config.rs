@@ -1,6 +1,6 @@
 //! What is configured: the user's file, and the few harmless keys that a trusted repository may set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -97,6 +97,28 @@ struct TreesSection {
     keep: Option<toml::Spanned<String>>,
     keep_ttl: Option<toml::Spanned<String>>,
     dir: Option<toml::Spanned<PathBuf>>,
+}
+
+/// The places of keys that a file names, found without believing in the rest of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyNames {
+    /// Variables of the environment.
+    pub(crate) env: BTreeSet<String>,
+}
+
+impl KeyNames {
+    /// Those of a text: `providers.*.key` and `providers.*.headers.*`.
+    pub(crate) fn of(text: &str) -> Self {
+        let file: toml::Table = toml::from_str(text).unwrap_or_default();
+        let providers = file.get("providers").and_then(toml::Value::as_table);
+        let mut found = Self::default();
+        for provider in providers.iter().flat_map(|providers| providers.values()) {
+            let headers = provider.get("headers").and_then(toml::Value::as_table);
+            let places = headers.iter().flat_map(|headers| headers.values()).chain(provider.get("key"));
+            found.env.extend(places.filter_map(|place| place.get("env")?.as_str().map(str::to_owned)));
+        }
+        found
+    }
 }
 
 /// Whose file it is.
@@ -208,7 +230,7 @@ impl TreesConfig {
     }
 }
 
-fn read_text(path: &Path) -> Result<Option<String>, Error> {
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, Error> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,

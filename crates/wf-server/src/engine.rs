@@ -188,6 +188,7 @@ impl Engine {
             scratch: self.scratch_dir()?,
             is_trusted,
             supervisor: Some(child_program(&self.environment)),
+            redactor: self.environment.redactor().clone(),
             build_cache,
         }))
     }

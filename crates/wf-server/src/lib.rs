@@ -25,6 +25,7 @@ pub mod fleet;
 pub mod follow;
 mod id;
 mod inputs;
+mod keys;
 pub mod ops;
 mod project;
 pub mod source;

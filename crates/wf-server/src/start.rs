@@ -193,9 +193,23 @@ pub async fn begin(
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
+    let started = guarded(engine, plan, started)?;
     let effects = engine.effects(workflow, &started, owner.name(), terms.is_paced).await?;
     let runtime = engine.runtime(owner, effects, terms.slots);
     Ok(runtime.create(NewRun { workflow: workflow.clone(), started }).await?)
+}
+
+/// The first record without keys. What is kept under the digest of its text cannot be changed, so it must hold none.
+fn guarded(engine: &Engine, plan: &Plan, started: RunStarted) -> Result<RunStarted, Error> {
+    let redactor = engine.environment.redactor();
+    let holds = |what: &str| Err(Error::HoldsKey { what: what.to_owned() });
+    if !redactor.is_idle() && redactor.finds(plan.workflow.canonical()) {
+        return holds("the workflow");
+    }
+    if plan.rules_text.as_deref().is_some_and(|rules| redactor.finds(rules)) {
+        return holds("the file of the mock's rules");
+    }
+    redactor.record(started).map_or_else(|| holds("what the run is given"), Ok)
 }
 
 /// The checkout and the commit that a run's trees begin at.
@@ -258,6 +272,7 @@ async fn recorded(
             let digest = blake3::keyed_hash(&key(&engine.project)?, value.to_json().as_bytes());
             InputValue::Sensitive(Digest(*digest.as_bytes()))
         } else {
+            let value = engine.environment.redactor().value(&value).unwrap_or(value);
             let (reference, text) = ValueRef::of(Arc::new(value));
             if let Some(text) = text {
                 engine.store.blobs.put(Arc::from(text.into_bytes())).await?;

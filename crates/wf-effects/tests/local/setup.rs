@@ -127,6 +127,7 @@ impl World {
             is_trusted: means.is_trusted,
             build_cache: None,
             supervisor: None,
+            redactor: wf_effects::secret::Redactor::default(),
         });
         Self {
             dir,
@@ -150,6 +151,7 @@ impl World {
             cancel: self.cancel.clone(),
             steering: self.steering.clone(),
             grant: Grant::unshared(),
+            redactor: wf_effects::secret::Redactor::default(),
         }
     }
 
