@@ -7,6 +7,7 @@ mod ask;
 mod command;
 mod failed;
 mod keep;
+mod model;
 mod prepare;
 mod search;
 mod trace;
@@ -28,6 +29,7 @@ use crate::scratch::ScratchDir;
 use crate::secret::Redactor;
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
+pub use model::Models;
 
 /// The role of leaves for which none is named.
 pub const ROLE_DEFAULT: &str = "default";
@@ -40,6 +42,8 @@ const TREE_IDS_MAX: usize = 10_000;
 pub struct LocalOptions {
     /// Who answers for roles.
     pub catalog: Catalog,
+    /// Who else answers; nobody where every role is the mock's.
+    pub models: Option<Arc<Models>>,
     /// The run's trees; none where there is no repository.
     pub trees: Option<Trees>,
     /// Variables that commands may be given. `PATH` and `LANG` are given to each; the rest is handed out by a node's
@@ -57,7 +61,7 @@ pub struct LocalOptions {
     pub redactor: Redactor,
 }
 
-/// Who answers for roles: for now, the mock for each.
+/// The mock, which answers for roles that nobody else does.
 pub struct Catalog {
     /// Its rules.
     pub rules: Rules,
@@ -92,6 +96,7 @@ fn provider(rules: Option<Digest>, seed: u64) -> Value {
 /// Performs effects on this machine.
 pub struct LocalEffects {
     mock: Mock,
+    models: Option<Arc<Models>>,
     is_paced: bool,
     trees: Option<Trees>,
     env: BTreeMap<String, String>,
@@ -110,6 +115,7 @@ impl LocalEffects {
     pub fn new(options: LocalOptions) -> Self {
         Self {
             mock: Mock::new(options.catalog.rules, options.catalog.seed),
+            models: options.models,
             is_paced: options.catalog.is_paced,
             trees: options.trees,
             env: options.env,

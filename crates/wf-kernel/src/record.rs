@@ -277,6 +277,21 @@ pub struct Prepared {
     pub tree: Option<String>,
     /// The most it can use; reserved before it starts.
     pub estimate: Amount,
+    /// What its model costs, in micro-dollars per million tokens: `{input, output, cached…}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Arc<Value>>,
+    /// Models that come first in the role's list, and why it is not one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A model that was not chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOver {
+    /// `provider/model`.
+    pub model: String,
+    /// Why not.
+    pub why: String,
 }
 
 /// A leaf that worked.

@@ -61,6 +61,7 @@ fn runtime(store: &Store, scratch: &Path) -> Runtime {
         is_trusted: false,
         supervisor: None,
         redactor: wf_effects::secret::Redactor::default(),
+        models: None,
         build_cache: None,
     });
     Runtime {

@@ -147,6 +147,7 @@ async fn no_effect_begins_before_its_order_is_durable() {
             is_trusted: false,
             supervisor: None,
             redactor: wf_effects::secret::Redactor::default(),
+            models: None,
             build_cache: None,
         }),
         log,

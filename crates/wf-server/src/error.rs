@@ -402,10 +402,10 @@ fn first_error(found: &[Diagnostic]) -> Option<&Diagnostic> {
     found.iter().find(|it| it.severity == Severity::Error).or(found.first())
 }
 
-/// What is only missing a trust or a model is another matter than what cannot run at all.
+/// What is only missing a trust or a key is another matter than what cannot run at all.
 fn preflight_class(found: &[Diagnostic]) -> Class {
     let mut errors = found.iter().filter(|it| it.severity == Severity::Error);
-    if errors.all(|it| matches!(it.code, codes::UNTRUSTED | codes::ROLE_UNSATISFIED)) {
+    if errors.all(|it| matches!(it.code, codes::UNTRUSTED | codes::KEY_MISSING)) {
         return Class::Denied;
     }
     Class::Invalid
@@ -535,7 +535,8 @@ mod tests {
         check(Error::Invalid(finding(SOURCE_UNREADABLE)), "WF0704", 3);
         check(Error::Invalid(finding(SPELLING_UNKNOWN)), "WF0705", 3);
         check(Error::Preflight(finding(codes::UNTRUSTED)), "WF0903", 7);
-        check(Error::Preflight(finding(codes::ROLE_UNSATISFIED)), "WF0901", 7);
+        check(Error::Preflight(finding(codes::ROLE_UNSATISFIED)), "WF0901", 3);
+        check(Error::Preflight(finding(codes::KEY_MISSING)), "WF0905", 7);
         check(Error::Preflight(finding(codes::PROGRAM_MISSING)), "WF0902", 3);
         check(Error::NoRun { name: text() }, "WF0706", 2);
         check(Error::ManyRuns { prefix: text(), candidates: Vec::new() }, "WF0707", 2);

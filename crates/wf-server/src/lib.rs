@@ -26,6 +26,7 @@ pub mod follow;
 mod id;
 mod inputs;
 mod keys;
+mod models;
 pub mod ops;
 mod project;
 pub mod source;

@@ -84,6 +84,7 @@ async fn exported(temp: &TempDir) -> String {
         is_trusted: false,
         supervisor: None,
         redactor: wf_effects::secret::Redactor::default(),
+        models: None,
         build_cache: None,
     };
     let owner = engine.announce().unwrap();

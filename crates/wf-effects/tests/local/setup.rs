@@ -128,6 +128,7 @@ impl World {
             build_cache: None,
             supervisor: None,
             redactor: wf_effects::secret::Redactor::default(),
+            models: None,
         });
         Self {
             dir,
