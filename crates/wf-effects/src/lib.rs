@@ -16,6 +16,7 @@ pub mod contract;
 pub mod git;
 pub mod local;
 pub mod mock;
+pub mod models;
 pub mod process;
 mod scratch;
 pub mod search;

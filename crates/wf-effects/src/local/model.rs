@@ -302,7 +302,7 @@ struct Reserve<'a> {
 }
 
 impl Reserve<'_> {
-    async fn counted(&self, request: &ModelRequest, call: Call<'_>) -> Result<Response, ModelError> {
+    async fn counted<'a>(&'a self, request: &'a ModelRequest, call: Call<'a>) -> Result<Response, ModelError> {
         let answered = self.model.respond(request, call).await;
         let usage = match &answered {
             Ok(response) => response.usage,
