@@ -17,10 +17,12 @@ pub mod contract;
 pub mod git;
 pub mod local;
 pub mod mock;
+pub mod models;
 pub mod process;
 pub mod sandbox;
 mod scratch;
 pub mod search;
+pub mod secret;
 pub mod template;
 
 pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, Meter, MeterAsk, RealClock, Steering};

@@ -77,12 +77,15 @@ async fn exported(temp: &TempDir) -> String {
     };
     let scratch = ScratchDir::open(&temp.path().join("scratch")).unwrap();
     let options = LocalOptions {
+        sandbox: None,
         catalog,
         trees: None,
         env: BTreeMap::new(),
         scratch,
         is_trusted: false,
         supervisor: None,
+        redactor: wf_effects::secret::Redactor::default(),
+        models: None,
         build_cache: None,
     };
     let owner = engine.announce().unwrap();

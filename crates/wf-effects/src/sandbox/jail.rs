@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitStatus, getegid, geteuid, set_dumpable_behavior, set_parent_process_death_signal,
-    setpgid, wait,
+    DumpableBehavior, Pid, Signal, WaitStatus, getegid, geteuid, set_dumpable_behavior,
+    set_parent_process_death_signal, setpgid, wait,
 };
 use serde::{Deserialize, Serialize};
 

@@ -124,7 +124,8 @@ fn devices() -> io::Result<OwnedFd> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         attach(&mount, openat(&dev, name, flags, Mode::from_raw_mode(0o666))?.as_fd())?;
     }
-    let terminals = file_system("devpts", &[("mode", "620"), ("ptmxmode", "666")], &["newinstance"], MountAttrFlags::empty());
+    let terminals =
+        file_system("devpts", &[("mode", "620"), ("ptmxmode", "666")], &["newinstance"], MountAttrFlags::empty());
     // Programs that want a terminal of their own do without where the kernel gives none.
     if let Ok(terminals) = terminals {
         attach(&terminals, open_path(dev.as_fd(), Path::new("pts"), ResolveFlags::empty())?.as_fd())?;
@@ -134,7 +135,8 @@ fn devices() -> io::Result<OwnedFd> {
 
 /// `/proc` of this process's own world, read-only: a process of root could change the machine by it.
 fn processes(most: u64) -> io::Result<OwnedFd> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let proc = file_system("proc", &[], &[], attributes)?;
     // Since Linux 6.14 a world of processes has a bound of its own, which holds for root, too.
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;

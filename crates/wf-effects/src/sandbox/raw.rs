@@ -112,8 +112,7 @@ pub(super) fn default_signals() {
 /// Has every descriptor from `first` on closed when a program is executed.
 pub(super) fn close_on_exec(first: u32) -> io::Result<()> {
     // SAFETY: no pointers, and descriptors stay open for whoever owns them here.
-    let done =
-        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -121,7 +120,8 @@ pub(super) fn close_on_exec(first: u32) -> io::Result<()> {
 pub(super) fn landlock_version() -> u32 {
     const CREATE_RULESET_VERSION: u32 = 1;
     // SAFETY: asked for its version, the call reads no memory.
-    let version =
-        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, CREATE_RULESET_VERSION) };
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, CREATE_RULESET_VERSION)
+    };
     u32::try_from(version).unwrap_or(0)
 }
