@@ -300,7 +300,7 @@ impl Root {
 
 fn beneath(dir: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = flags | OFlags::CLOEXEC;
     // While names elsewhere are changed, the kernel cannot be sure, and says so.
     for _ in 0..NAMES_MAX {
         match openat2(dir, path, flags, Mode::empty(), resolve) {
