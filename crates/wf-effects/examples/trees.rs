@@ -74,13 +74,20 @@ fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+/// Whatever was written before goes to the disk first: else one measurement pays for what another has written.
+fn settle() {
+    rustix::fs::sync();
+}
+
 fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    settle();
     let start = now();
     let given = work();
     (start.elapsed().as_secs_f64(), given)
 }
 
 async fn timed_async<T>(work: impl Future<Output = T>) -> (f64, T) {
+    settle();
     let start = now();
     let given = work.await;
     (start.elapsed().as_secs_f64(), given)

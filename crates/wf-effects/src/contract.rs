@@ -1,14 +1,16 @@
 //! The two seams of the shell: [`Effects`] and [`Clock`].
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use wf_ir::Workflow;
-use wf_kernel::{Effect, Outcome};
-use wf_store::{Blobs, Traces};
+use wf_kernel::{Amount, Effect, Outcome};
+use wf_store::{Blobs, BoxError, Traces};
 
 use crate::secret::Redactor;
 
@@ -43,10 +45,75 @@ pub struct Ctx {
     pub cancel: CancelToken,
     /// What an agent is told while it works.
     pub steering: Steering,
+    /// Where more budget is asked for.
+    pub meter: Meter,
     /// Whether this is still the one that may do it.
     pub grant: Grant,
     /// What keeps secrets out of values; blobs and traces are behind it already.
     pub redactor: Redactor,
+}
+
+/// The budget of an attempt, as whoever performs it sees it.
+///
+/// An attempt begins with what its estimate had reserved. Before it uses more than that, it asks; the answer comes from
+/// whoever owns the run, and may take until others have handed back what they hold.
+#[derive(Clone)]
+pub struct Meter {
+    ask: Arc<dyn Fn(MeterAsk) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
+    answers: Arc<watch::Sender<BTreeMap<u32, bool>>>,
+    asked: Arc<AtomicU32>,
+}
+
+/// A question for more budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeterAsk {
+    /// Counts the attempt's questions, from 1.
+    pub asked: u32,
+    /// What it has used so far.
+    pub spent: Amount,
+    /// What it wants held for it, what it has used included.
+    pub total: Amount,
+}
+
+impl Meter {
+    /// A meter whose questions go to `ask`, and are answered by [`Meter::answer`].
+    pub fn new(ask: impl Fn(MeterAsk) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync + 'static) -> Self {
+        Self { ask: Arc::new(ask), answers: Arc::default(), asked: Arc::default() }
+    }
+
+    /// A meter of what has no ceiling: every question is answered with yes.
+    pub fn unlimited() -> Self {
+        let answers: Arc<watch::Sender<BTreeMap<u32, bool>>> = Arc::default();
+        let to = Arc::clone(&answers);
+        let ask = move |it: MeterAsk| -> BoxFuture<'static, Result<(), BoxError>> {
+            to.send_modify(|answers| {
+                answers.insert(it.asked, true);
+            });
+            Box::pin(async { Ok(()) })
+        };
+        Self { ask: Arc::new(ask), answers, asked: Arc::default() }
+    }
+
+    /// Answers a question.
+    pub fn answer(&self, asked: u32, is_granted: bool) {
+        self.answers.send_modify(|answers| {
+            answers.insert(asked, is_granted);
+        });
+    }
+
+    /// Asks for `total` to be held for the attempt, of which `spent` is used. Waits for the answer; whoever may be
+    /// cancelled meanwhile stops waiting by dropping this.
+    ///
+    /// # Errors
+    /// When the question cannot be put; then nothing is granted.
+    pub async fn hold(&self, spent: Amount, total: Amount) -> Result<bool, BoxError> {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut answers = self.answers.subscribe();
+        (self.ask)(MeterAsk { asked, spent, total }).await?;
+        // The sender lives in `self`, so waiting can only end with an answer.
+        let answered = answers.wait_for(|answers| answers.contains_key(&asked)).await;
+        Ok(answered.ok().and_then(|answers| answers.get(&asked).copied()).unwrap_or(false))
+    }
 }
 
 /// The right to do something for a run: that of its owner, or that of a worker to one task. Whoever stopped for a while

@@ -23,5 +23,5 @@ pub mod search;
 pub mod secret;
 pub mod template;
 
-pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, RealClock, Steering};
+pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, Meter, MeterAsk, RealClock, Steering};
 pub use scratch::{ScratchDir, sweep_scratch};

@@ -69,6 +69,12 @@ impl Amount {
         }
     }
 
+    /// The larger of each part.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        Self { tokens: self.tokens.max(other.tokens), cost_usd_micros: self.cost_usd_micros.max(other.cost_usd_micros) }
+    }
+
     /// The difference, at least nothing.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {

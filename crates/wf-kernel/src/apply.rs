@@ -10,8 +10,8 @@ use crate::amount::{Amount, Usage};
 use crate::budget::Ledger;
 use crate::effect::{EffectId, Phase};
 use crate::record::{
-    Command, Decision, EffectOutcome, Failure, Input, InputBody, Outcome, Reason, Record, RunStarted, RunStatus,
-    SuspendCause, TimeMs, TimerId, TimerPurpose, ValueRef, WaitReason,
+    Command, Decision, EffectOutcome, Failure, Input, InputBody, Metered, Outcome, Reason, Record, RunStarted,
+    RunStatus, SuspendCause, TimeMs, TimerId, TimerPurpose, ValueRef, WaitReason,
 };
 use crate::state::{Added, Answer, BranchTree, Frame, FrameIx, Instance, Ix, RunEnd, RunState, Stage};
 
@@ -37,6 +37,8 @@ pub(crate) enum Touched {
     Lost(Vec<(Ix, Phase)>),
     /// An agent was told something.
     Steered(Ix),
+    /// An attempt wants more budget held for it; all that wait for some are looked at after each input.
+    Metered,
 }
 
 /// Why an input is not legal.
@@ -85,7 +87,18 @@ impl RunState {
                 claimed if claimed.is_empty() => refuse("stale", format!("{} has nothing of this run", lost.worker)),
                 claimed => Ok(Touched::Lost(claimed)),
             },
+            InputBody::Metered(metered) => self.take_metered(metered),
         }
+    }
+
+    fn take_metered(&mut self, metered: &Metered) -> Result<Touched, Refusal> {
+        let ix = self.named(&metered.effect.subject)?;
+        let instance = self.instance(ix);
+        if metered.effect.phase != Phase::Perform || !self.is_in_flight(ix, &metered.effect) {
+            return refuse("stale", format!("{} is not in flight under this generation", instance.path));
+        }
+        self.topups.insert(ix, metered.clone());
+        Ok(Touched::Metered)
     }
 
     /// Marks effects whose performer is gone, as far as they are in flight.
@@ -97,6 +110,7 @@ impl RunState {
         let found: Vec<_> = found.collect();
         for (ix, _) in &found {
             self.stranded.insert(*ix);
+            self.topups.remove(ix);
             self.instance_mut(*ix).deaths += u32::from(died);
         }
         found
@@ -150,12 +164,16 @@ impl RunState {
                 | Outcome::Failed(_)
                 | Outcome::TimedOut { .. }
                 | Outcome::Cancelled { .. }
-                | Outcome::Throttled { .. },
+                | Outcome::Throttled { .. }
+                | Outcome::BudgetExceeded { .. },
             ) => {
                 let usage = usage_of(outcome);
                 self.used = self.used.plus(usage);
                 let instance = self.instance_mut(ix);
                 instance.used = instance.used.plus(usage);
+                if let Outcome::BudgetExceeded { partial, .. } = outcome {
+                    instance.feedback = partial.as_ref().and_then(handed_back).map(Arc::from);
+                }
                 if let Stage::Performing(prepared) = &instance.stage {
                     instance.stage = Stage::Performed(prepared.clone(), Arc::new(outcome.clone()));
                 }
@@ -488,9 +506,22 @@ impl RunState {
                 let ix = self.expect_at(path);
                 self.end_instance(ix, *status, reason, value, *charged);
             }
-            Decision::Overrun { path, .. } => {
+            Decision::Overrun { path, excess } => {
                 let ix = self.expect_at(path);
                 self.each_ledger(ix, |ledger| ledger.overrun = true);
+                if self.instance(ix).flight == Some(Phase::Perform) {
+                    self.hold(ix, self.instance(ix).reserved.plus(*excess));
+                }
+            }
+            Decision::ToppedUp { path, reserved, .. } => {
+                let ix = self.expect_at(path);
+                self.topups.remove(&ix);
+                self.hold(ix, *reserved);
+            }
+            Decision::TopUpRefused { path, budget, what, .. } => {
+                let ix = self.expect_at(path);
+                self.topups.remove(&ix);
+                self.instance_mut(ix).refused = Some((budget.clone(), what.clone()));
             }
             Decision::Suspended { path: None, cause, .. } => self.suspended = Some((*cause, self.now)),
             Decision::Suspended { path: Some(path), cause, .. } => {
@@ -740,6 +771,13 @@ impl RunState {
         }
     }
 
+    /// Holds so much for an attempt in flight, which is no less than before.
+    fn hold(&mut self, ix: Ix, reserved: Amount) {
+        let more = reserved.minus(self.instance(ix).reserved);
+        self.each_ledger(ix, |ledger| ledger.reserve(more));
+        self.instance_mut(ix).reserved = reserved;
+    }
+
     fn settle(&mut self, ix: Ix, charged: Amount) {
         let reserved = std::mem::take(&mut self.instance_mut(ix).reserved);
         if !reserved.is_zero() || !charged.is_zero() {
@@ -815,6 +853,7 @@ impl RunState {
         instance.flight = Some(phase);
         instance.generation = generation;
         instance.cancel_ordered = false;
+        instance.refused = None;
         self.in_flight.insert(ix);
         self.stranded.remove(&ix);
     }
@@ -824,6 +863,7 @@ impl RunState {
         self.instance_mut(ix).cancel_ordered = false;
         self.in_flight.remove(&ix);
         self.stranded.remove(&ix);
+        self.topups.remove(&ix);
     }
 
     /// The branch in whose tree a leaf works, if it does.
@@ -1094,6 +1134,7 @@ impl Instance {
             flight: None,
             cancel_ordered: false,
             reserved: Amount::default(),
+            refused: None,
             used: Usage::default(),
             reason: None,
             value: None,
@@ -1137,13 +1178,22 @@ pub(crate) fn usage_of(outcome: &Outcome) -> Usage {
     match outcome {
         Outcome::Succeeded(success) => success.usage,
         Outcome::Failed(failure) => failure.usage,
-        Outcome::TimedOut { usage } | Outcome::Cancelled { usage } | Outcome::Throttled { usage, .. } => *usage,
+        Outcome::TimedOut { usage }
+        | Outcome::Cancelled { usage }
+        | Outcome::Throttled { usage, .. }
+        | Outcome::BudgetExceeded { usage, .. } => *usage,
         Outcome::Prepared(_)
         | Outcome::Acquired(_)
         | Outcome::Checkpointed(_)
         | Outcome::Combined(_)
         | Outcome::Released { .. } => Usage::default(),
     }
+}
+
+/// What the next attempt is told of what one without budget handed back.
+fn handed_back(partial: &ValueRef) -> Option<String> {
+    let ValueRef::Inline(value) = partial else { return None };
+    Some(format!("the budget ran out before it was done; what it had by then: {}", value.to_json()))
 }
 
 /// The value that a leaf's stage holds.

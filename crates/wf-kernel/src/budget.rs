@@ -24,8 +24,8 @@ pub struct Ledger {
 pub(crate) enum Fit {
     /// It does.
     Yes,
-    /// It will, if others hand back what they reserved.
-    Later,
+    /// It will, if others hand back what they reserved of `tokens` or `cost`.
+    Later(&'static str),
     /// It does not and will not: `tokens`, `cost` or `leaves` ran out.
     Never(&'static str),
 }
@@ -53,10 +53,16 @@ impl Ledger {
                 return Fit::Never(what);
             }
             if without_others.saturating_add(reserved) > ceiling {
-                fit = Fit::Later;
+                fit = Fit::Later(what);
             }
         }
         fit
+    }
+
+    /// Whether an attempt that holds `own` of what is reserved may hold `total`.
+    pub(crate) fn fits_total(&self, own: Amount, total: Amount) -> Fit {
+        let others = Self { reserved: self.reserved.minus(own), ..*self };
+        others.fits(total)
     }
 
     pub(crate) fn leaf_fits(&self) -> bool {

@@ -175,10 +175,14 @@ impl Turn<'_> {
             return self.decide(Decision::GateOpened { path: self.path(ix), digest });
         }
         let amount = prepared.estimate;
+        if !amount.is_zero() && !self.state.topups.is_empty() {
+            // What has begun and needs more comes first.
+            return self.wait_for_budget(ix);
+        }
         for at in self.state.ledgers_of(ix) {
             match self.state.ledgers.get(&at).map_or(Fit::Yes, |ledger| ledger.fits(amount)) {
                 Fit::Yes => {}
-                Fit::Later => return self.wait_for_budget(ix),
+                Fit::Later(_) => return self.wait_for_budget(ix),
                 Fit::Never(what) => {
                     let reason = Reason::Budget { path: self.path(at).to_string(), what: what.to_owned() };
                     return self.end(ix, Status::BudgetExceeded, Some(reason));
@@ -236,6 +240,7 @@ impl Turn<'_> {
                 self.decide(Decision::Waiting { path: self.path(ix), reason: WaitReason::RateLimit { until } });
                 self.wake(branch, true);
             }
+            (Outcome::BudgetExceeded { partial, .. }, None) => self.ran_out(ix, partial.as_ref()),
             (Outcome::Cancelled { .. }, None) => {
                 let suspended =
                     matches!(self.state.suspended, Some((SuspendCause::PausedNow | SuspendCause::Budget, _)));
@@ -248,6 +253,28 @@ impl Turn<'_> {
                 }
             }
             (_, None) => self.fail(ix, Trouble::of(outcome)),
+        }
+    }
+
+    /// An attempt was not given the budget to go on. Under a ceiling of the run's, it begins again once there is budget;
+    /// a node's own ends it.
+    fn ran_out(&mut self, ix: Ix, partial: Option<&ValueRef>) {
+        let charged = self.charge(ix);
+        match self.state.instance(ix).refused.clone() {
+            Some((budget, what)) if !budget.is_empty() => {
+                let reason = Reason::Budget { path: budget.to_string(), what };
+                self.end_kept(ix, Status::BudgetExceeded, Some(reason), partial.cloned(), charged);
+            }
+            Some(_) => {
+                let branch = self.state.tree_branch(ix);
+                self.decide(Decision::Rewound { path: self.path(ix), charged });
+                self.look_again(ix);
+                self.wake(branch, true);
+            }
+            None => {
+                let message = "it says that its budget ran out, and never asked for more".to_owned();
+                self.fail(ix, Trouble { code: "engine".to_owned(), message, retryable: false });
+            }
         }
     }
 
@@ -421,6 +448,7 @@ impl Trouble {
             | Outcome::Succeeded(_)
             | Outcome::Cancelled { .. }
             | Outcome::Throttled { .. }
+            | Outcome::BudgetExceeded { .. }
             | Outcome::Acquired(_)
             | Outcome::Checkpointed(_)
             | Outcome::Combined(_)

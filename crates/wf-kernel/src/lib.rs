@@ -30,6 +30,7 @@ pub mod replay;
 mod scope;
 pub mod state;
 pub mod step;
+mod topup;
 
 pub use amount::{Amount, Usage};
 pub use budget::Ledger;
@@ -40,4 +41,4 @@ pub use plan::needed_capabilities;
 pub use record::{Command, Decision, Input, InputBody, Outcome, Record, RunStatus, ValueRef, Verified};
 pub use replay::{Replay, ReplayError};
 pub use state::{Instance, Ix, RunState, Stage};
-pub use step::{Step, step};
+pub use step::{Step, TopUp, step};

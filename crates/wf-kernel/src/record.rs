@@ -93,6 +93,21 @@ pub enum InputBody {
     Adopted(Adopted),
     /// A worker that had claimed tasks of the run is gone.
     WorkerLost(WorkerLost),
+    /// An attempt in flight wants more budget held for it.
+    Metered(Metered),
+}
+
+/// What an attempt in flight says of its budget, before it goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metered {
+    /// The attempt's effect.
+    pub effect: EffectId,
+    /// Counts the attempt's questions, from 1, so that an answer finds its question.
+    pub asked: u32,
+    /// What it has used so far.
+    pub spent: Amount,
+    /// What it wants held for it from now on, what it has used included.
+    pub total: Amount,
 }
 
 /// How a run began.
@@ -244,6 +259,14 @@ pub enum Outcome {
         /// What it used.
         usage: Usage,
     },
+    /// Of `perform`: it was not given the budget to go on.
+    BudgetExceeded {
+        /// What it used.
+        usage: Usage,
+        /// What it could hand back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partial: Option<ValueRef>,
+    },
     /// Of `acquire`.
     Acquired(TreeAt),
     /// Of `checkpoint` and `harvest`.
@@ -275,22 +298,23 @@ pub struct Prepared {
     pub request: ValueRef,
     /// The tree id of what it will see, where it works in a tree.
     pub tree: Option<String>,
-    /// The most it can use; reserved before it starts.
+    /// The most it can use before it asks for more; reserved before it starts.
     pub estimate: Amount,
     /// What its model costs, in micro-dollars per million tokens: `{input, output, cached…}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Arc<Value>>,
-    /// Models that come first in the role's list, and why it is not one of them.
+    /// Models that the role names before the one that it was resolved to, and why each was passed over. It changes no
+    /// answer, and is no part of the memo key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<PassedOver>,
 }
 
-/// A model that was not chosen.
+/// A model that was not asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver {
     /// `provider/model`.
     pub model: String,
-    /// Why not.
+    /// For people.
     pub why: String,
 }
 
@@ -778,12 +802,32 @@ pub enum Decision {
         #[serde(default, skip_serializing_if = "Amount::is_zero")]
         charged: Amount,
     },
-    /// A provider charged more than was reserved.
+    /// A provider charged more than was reserved. While the attempt goes on, the excess is held for it as well.
     Overrun {
         /// The leaf.
         path: Arc<str>,
         /// So much more.
         excess: Amount,
+    },
+    /// More is held for an attempt in flight.
+    ToppedUp {
+        /// The leaf.
+        path: Arc<str>,
+        /// The question that this answers.
+        asked: u32,
+        /// What is held for it from now on.
+        reserved: Amount,
+    },
+    /// No more is held for an attempt in flight: it is to hand back what it has.
+    TopUpRefused {
+        /// The leaf.
+        path: Arc<str>,
+        /// The question that this answers.
+        asked: u32,
+        /// Whose ceiling is in the way; empty is the run's.
+        budget: Arc<str>,
+        /// `tokens` or `cost`.
+        what: String,
     },
     /// Nothing new is ordered until the run is resumed.
     Suspended {

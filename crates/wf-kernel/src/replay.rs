@@ -110,11 +110,11 @@ pub fn stored_values(record: &Record) -> Vec<(wf_ir::Digest, u64)> {
     };
     match record {
         Record::Input(input) => match &input.body {
-            InputBody::Outcome(it) => {
-                if let Outcome::Succeeded(success) = &it.outcome {
-                    add(&success.value);
-                }
-            }
+            InputBody::Outcome(it) => match &it.outcome {
+                Outcome::Succeeded(success) => add(&success.value),
+                Outcome::BudgetExceeded { partial: Some(partial), .. } => add(partial),
+                _ => {}
+            },
             InputBody::RunStarted(started) => {
                 for value in started.inputs.values() {
                     if let crate::record::InputValue::Plain(value) = value {
@@ -122,7 +122,11 @@ pub fn stored_values(record: &Record) -> Vec<(wf_ir::Digest, u64)> {
                     }
                 }
             }
-            InputBody::TimerFired(_) | InputBody::Command(_) | InputBody::Adopted(_) | InputBody::WorkerLost(_) => {}
+            InputBody::TimerFired(_)
+            | InputBody::Command(_)
+            | InputBody::Adopted(_)
+            | InputBody::WorkerLost(_)
+            | InputBody::Metered(_) => {}
         },
         Record::Decision(Decision::Ended { value: Some(value), .. }) => add(value),
         Record::Decision(_) => {}
@@ -148,7 +152,6 @@ pub fn named_blobs(record: &Record) -> Vec<wf_ir::Digest> {
                 }
                 found.push(started.workflow);
                 found.extend(started.rules);
-                found.extend(started.rules);
             }
             InputBody::Outcome(it) => match &it.outcome {
                 Outcome::Prepared(prepared) => add(&prepared.request),
@@ -162,6 +165,7 @@ pub fn named_blobs(record: &Record) -> Vec<wf_ir::Digest> {
                     }
                     found.extend(failure.artifacts.values());
                 }
+                Outcome::BudgetExceeded { partial, .. } => partial.iter().for_each(&mut add),
                 Outcome::TimedOut { .. }
                 | Outcome::Cancelled { .. }
                 | Outcome::Throttled { .. }
@@ -170,7 +174,11 @@ pub fn named_blobs(record: &Record) -> Vec<wf_ir::Digest> {
                 | Outcome::Combined(_)
                 | Outcome::Released { .. } => {}
             },
-            InputBody::TimerFired(_) | InputBody::Command(_) | InputBody::Adopted(_) | InputBody::WorkerLost(_) => {}
+            InputBody::TimerFired(_)
+            | InputBody::Command(_)
+            | InputBody::Adopted(_)
+            | InputBody::WorkerLost(_)
+            | InputBody::Metered(_) => {}
         },
         Record::Decision(Decision::Ended { value: Some(value), .. }) => add(value),
         Record::Decision(Decision::RunEnded { outputs, .. }) => add(outputs),

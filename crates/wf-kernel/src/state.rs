@@ -11,7 +11,7 @@ use crate::budget::Ledger;
 use crate::effect::Phase;
 use crate::plan::Plan;
 use crate::record::{
-    Checkpoint, CloseCause, Combined, Expansion, Outcome, Prepared, Reason, RunStarted, RunStatus, Success,
+    Checkpoint, CloseCause, Combined, Expansion, Metered, Outcome, Prepared, Reason, RunStarted, RunStatus, Success,
     SuspendCause, TimeMs, TimerId, ValueRef, Verified, WaitReason,
 };
 
@@ -130,6 +130,8 @@ pub struct Instance {
     pub cancel_ordered: bool,
     /// What it holds back of every enclosing budget.
     pub reserved: Amount,
+    /// Whose ceiling, and which, was in the way of more budget for the attempt in flight.
+    pub(crate) refused: Option<(Arc<str>, String)>,
     /// What its attempts reported.
     pub used: Usage,
     /// Why it ended as it did.
@@ -281,6 +283,8 @@ pub struct RunState {
     pub(crate) in_flight: BTreeSet<Ix>,
     /// Leaves held up by a budget that others have reserved, or that ran out.
     pub(crate) budget_waiters: BTreeSet<Ix>,
+    /// Attempts in flight that wait for more budget, and what they want.
+    pub(crate) topups: BTreeMap<Ix, Metered>,
     /// Leaves held up by another leaf in their branch's tree.
     pub(crate) tree_waiters: BTreeMap<Ix, BTreeSet<Ix>>,
     pub(crate) ledger: Ledger,
@@ -323,6 +327,7 @@ impl RunState {
             live: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             budget_waiters: BTreeSet::new(),
+            topups: BTreeMap::new(),
             tree_waiters: BTreeMap::new(),
             ledger: Ledger::default(),
             ledgers: BTreeMap::new(),
@@ -521,6 +526,7 @@ impl RunState {
             ("live", self.live == other.live),
             ("in_flight", self.in_flight == other.in_flight),
             ("waiters", self.budget_waiters == other.budget_waiters && self.tree_waiters == other.tree_waiters),
+            ("topups", self.topups == other.topups),
             ("ledgers", self.ledger == other.ledger && self.ledgers == other.ledgers),
             ("timers", self.timers == other.timers && self.due == other.due),
             ("signals", self.signals == other.signals),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use wf_ir::node::{Keep, OnFailure, OnLimit, Wait};
 use wf_ir::{EvalError, Kind, NodeIx, Status, Value};
 
@@ -30,6 +31,8 @@ pub struct Step {
     pub cancels: Vec<EffectId>,
     /// What agents in flight are to be told.
     pub steers: Vec<(EffectId, Arc<str>)>,
+    /// What attempts in flight that asked for more budget are answered: the question's number, and whether they have it.
+    pub topups: Vec<(EffectId, TopUp)>,
     /// JSON texts of values too large to be inline; to be stored before the commit.
     pub blobs: Vec<String>,
 }
@@ -47,11 +50,20 @@ pub fn step(state: &mut RunState, input: &Input) -> Step {
             turn.decide(Decision::Refused { code: refusal.code.to_owned(), message: refusal.message });
         }
     }
-    while let Some(job) = turn.agenda.pop_front() {
-        turn.work(job);
-    }
+    turn.work_off();
+    turn.answer_topups();
+    turn.work_off();
     turn.end_run_if_over();
     turn.step
+}
+
+/// An answer to an attempt in flight that asked for more budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopUp {
+    /// Which question of the attempt's.
+    pub asked: u32,
+    /// Whether it is held for it.
+    pub is_granted: bool,
 }
 
 /// Something to look at again.
@@ -98,11 +110,18 @@ impl Turn<'_> {
                 }
             }
             Touched::Steered(ix) => self.tell(ix),
+            Touched::Metered => {}
             Touched::Command => {
                 if let InputBody::Command(command) = &input.body {
                     self.obey(command);
                 }
             }
+        }
+    }
+
+    fn work_off(&mut self) {
+        while let Some(job) = self.agenda.pop_front() {
+            self.work(job);
         }
     }
 
@@ -212,7 +231,14 @@ impl Turn<'_> {
         self.end_kept(ix, status, reason, value, charged);
     }
 
-    fn end_kept(&mut self, ix: Ix, status: Status, reason: Option<Reason>, value: Option<ValueRef>, charged: Amount) {
+    pub(crate) fn end_kept(
+        &mut self,
+        ix: Ix,
+        status: Status,
+        reason: Option<Reason>,
+        value: Option<ValueRef>,
+        charged: Amount,
+    ) {
         let settles = !self.state.instance(ix).reserved.is_zero();
         let branch = self.state.tree_branch(ix);
         self.decide(Decision::Ended { path: self.path(ix), status, reason, value, charged });

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use wf_ir::Status;
 use wf_kernel::record::{WaitReason, WorkerLost};
-use wf_kernel::{Decision, Effect, EffectId, Request, RunState, needed_capabilities};
+use wf_kernel::{Decision, Effect, EffectId, Request, RunState, TopUp, needed_capabilities};
 use wf_store::{NewTask, TaskChange, TaskRow, TaskSignal, TaskStatus};
 
 use crate::error::RunError;
@@ -104,6 +105,16 @@ impl Board {
         Some(TaskChange::Signal { instance: effect.subject.to_string(), attempt, signal })
     }
 
+    /// An answer to an attempt on the board that asked for more budget.
+    pub(crate) fn answer(&mut self, effect: &EffectId, answer: TopUp) -> Option<TaskChange> {
+        self.signal(effect, TaskSignal::Text(Told::TopUp(answer).to_text()))
+    }
+
+    /// What an agent on the board is told.
+    pub(crate) fn tell(&mut self, effect: &EffectId, text: &str) -> Option<TaskChange> {
+        self.signal(effect, TaskSignal::Text(Told::Steer(text.to_owned()).to_text()))
+    }
+
     /// Names of attempts on the board as the store knows them.
     pub(crate) fn names_of(&self, effects: &[EffectId]) -> Vec<(String, u32)> {
         let name = |effect: &EffectId| Some((effect.subject.to_string(), self.elsewhere.get(effect)?.attempt));
@@ -169,5 +180,28 @@ pub(crate) fn change_of(decision: &Decision, state: &RunState, at_ms: i64) -> Op
         }
         Decision::Rewound { path, .. } | Decision::InDoubt { path, .. } => moved(path, None, TaskStatus::Blocked, None),
         _ => None,
+    }
+}
+
+/// What an attempt on the board is told, as the text of a signal.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Told {
+    /// Something that a person says to an agent.
+    Steer(String),
+    /// The answer to a question for more budget.
+    TopUp(TopUp),
+}
+
+impl Told {
+    fn to_text(&self) -> String {
+        let text = serde_json::to_string(self);
+        assert!(text.is_ok(), "what is told is always writable as JSON");
+        text.unwrap_or_default()
+    }
+
+    /// Reads it back; nothing for what another version says.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
     }
 }

@@ -5,12 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
-use wf_effects::{BoxFuture, CancelToken, Ctx, Grant, Steering};
+use wf_effects::{BoxFuture, CancelToken, Ctx, Grant, Meter, MeterAsk, Steering};
 use wf_ir::Digest;
-use wf_kernel::record::{EffectOutcome, Failure};
+use wf_kernel::record::{EffectOutcome, Failure, Metered};
 use wf_kernel::{
-    Command, Effect, EffectId, Input, InputBody, Outcome, Phase, Record, RunState, RunStatus, Step, Usage, step,
+    Command, Effect, EffectId, Input, InputBody, Outcome, Phase, Record, RunState, RunStatus, Step, TopUp, Usage, step,
 };
 use wf_store::{
     Batch, Capabilities, Claim, Epoch, Head, Mark, NewRecord, RecordKind, RunId, Store, TaskFilter, TaskSignal,
@@ -110,11 +111,15 @@ pub(crate) async fn take_in(
             tasks.extend(board.signal(effect, TaskSignal::Cancel));
         }
         for (effect, text) in &one.steers {
-            tasks.extend(board.signal(effect, TaskSignal::Text(text.to_string())));
+            tasks.extend(board.tell(effect, text));
+        }
+        for (effect, answer) in &one.topups {
+            tasks.extend(board.answer(effect, *answer));
         }
         all.effects.extend(one.effects);
         all.cancels.extend(one.cancels);
         all.steers.extend(one.steers);
+        all.topups.extend(one.topups);
     }
     let head = head_of(state, updated_ms)?;
     Ok(Taken { batch: Batch { records, head, tasks, inbox_taken: None }, step: all })
@@ -136,24 +141,45 @@ fn head_of(state: &RunState, updated_ms: i64) -> Result<Head, RunError> {
 }
 
 /// What is in flight in this process.
-#[derive(Default)]
 struct Flights {
     set: JoinSet<Outcome>,
     ids: HashMap<Id, EffectId>,
-    flying: HashMap<EffectId, (CancelToken, Steering)>,
+    flying: HashMap<EffectId, Flight>,
+    /// Where attempts ask for more budget.
+    asks: mpsc::UnboundedSender<Metered>,
+    asked: mpsc::UnboundedReceiver<Metered>,
+}
+
+/// One effect in flight in this process, and what it can be told.
+struct Flight {
+    cancel: CancelToken,
+    steering: Steering,
+    meter: Meter,
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        let (asks, asked) = mpsc::unbounded_channel();
+        Self { set: JoinSet::new(), ids: HashMap::new(), flying: HashMap::new(), asks, asked }
+    }
 }
 
 impl Flights {
     fn launch(&mut self, owned: &Owned, effect: Effect, seed: u64) {
-        let (cancel, steering) = (CancelToken::default(), Steering::default());
+        let flight = Flight {
+            cancel: CancelToken::default(),
+            steering: Steering::default(),
+            meter: self.meter(effect.id.clone()),
+        };
         let ctx = Ctx {
             run_id: Arc::from(owned.run.as_str()),
             workflow: owned.workflow.clone(),
             seed,
             blobs: owned.runtime.store.blobs.clone(),
             traces: owned.runtime.store.traces.clone(),
-            cancel: cancel.clone(),
-            steering: steering.clone(),
+            cancel: flight.cancel.clone(),
+            steering: flight.steering.clone(),
+            meter: flight.meter.clone(),
             grant: owners_grant(&owned.runtime.store, &owned.run, owned.epoch),
             redactor: wf_effects::secret::Redactor::default(),
         };
@@ -161,18 +187,33 @@ impl Flights {
         let effects = owned.runtime.effects.clone();
         let handle = self.set.spawn(async move { effects.perform(effect, ctx).await });
         self.ids.insert(handle.id(), id.clone());
-        self.flying.insert(id, (cancel, steering));
+        self.flying.insert(id, flight);
+    }
+
+    /// The meter of an effect in this process: its questions are inputs like others.
+    fn meter(&self, effect: EffectId) -> Meter {
+        let asks = self.asks.clone();
+        Meter::new(move |it| {
+            let sent = asks.send(metered(effect.clone(), it));
+            Box::pin(async move { sent.map_err(Into::into) })
+        })
     }
 
     fn cancel(&self, effect: &EffectId) {
-        if let Some((cancel, _)) = self.flying.get(effect) {
-            cancel.cancel();
+        if let Some(flight) = self.flying.get(effect) {
+            flight.cancel.cancel();
         }
     }
 
     fn steer(&self, effect: &EffectId, text: Arc<str>) {
-        if let Some((_, steering)) = self.flying.get(effect) {
-            steering.tell(text);
+        if let Some(flight) = self.flying.get(effect) {
+            flight.steering.tell(text);
+        }
+    }
+
+    fn answer(&self, effect: &EffectId, answer: TopUp) {
+        if let Some(flight) = self.flying.get(effect) {
+            flight.meter.answer(answer.asked, answer.is_granted);
         }
     }
 
@@ -185,6 +226,12 @@ impl Flights {
         self.flying.remove(&effect);
         Some(EffectOutcome { effect, outcome })
     }
+}
+
+/// A question for more budget, as an input.
+pub(crate) fn metered(effect: EffectId, ask: MeterAsk) -> Metered {
+    let MeterAsk { asked, spent, total } = ask;
+    Metered { effect, asked, spent, total }
 }
 
 /// The right of a run's owner: it is held while nobody else has taken the run over.
@@ -212,6 +259,7 @@ pub(crate) fn failed_engine(error: &JoinError) -> Outcome {
 /// What woke the loop.
 enum Woken {
     Landed(Result<(Id, Outcome), JoinError>),
+    Asked(Metered),
     Timer,
     Inbox,
     Look,
@@ -227,8 +275,8 @@ impl Owned {
     pub async fn drive(mut self, options: DriveOptions) -> Result<Finished, RunError> {
         let mut flights = Flights::default();
         let result = self.advance(&options, &mut flights).await;
-        for (cancel, _) in flights.flying.values() {
-            cancel.cancel();
+        for flight in flights.flying.values() {
+            flight.cancel.cancel();
         }
         while flights.set.join_next().await.is_some() {}
         // The next owner may come at once; if this fails, it waits for the lease's end.
@@ -276,6 +324,7 @@ impl Owned {
             let ticks = Ticks { renew: &mut renew, look: &mut look };
             match self.wait(flights, &mut inbox, ticks, options, stopping).await {
                 Woken::Landed(joined) => self.take_outcomes(flights, joined).await?,
+                Woken::Asked(first) => self.take_questions(flights, first).await?,
                 Woken::Timer => self.take_timers(flights).await?,
                 Woken::Inbox => self.take_messages(flights).await?,
                 Woken::Look => self.look_for_lost(flights).await?,
@@ -323,6 +372,8 @@ impl Owned {
             () = stop => Woken::Stop,
             Ok(()) = inbox.changed() => Woken::Inbox,
             Some(joined) = flights.set.join_next_with_id() => Woken::Landed(joined),
+            // The other end is in `flights`, so there is always one.
+            Some(asked) = flights.asked.recv() => Woken::Asked(asked),
             () = timer => Woken::Timer,
             _ = ticks.look.tick(), if has_tasks_elsewhere => Woken::Look,
         }
@@ -342,6 +393,18 @@ impl Owned {
         }
         outcomes.iter().filter(|it| it.effect.phase == Phase::Perform).for_each(|_| self.board.end_here());
         self.commit_outcomes(outcomes, flights).await
+    }
+
+    async fn take_questions(&mut self, flights: &mut Flights, first: Metered) -> Result<(), RunError> {
+        let mut questions = vec![first];
+        while questions.len() < BATCH_INPUTS_MAX
+            && let Ok(more) = flights.asked.try_recv()
+        {
+            questions.push(more);
+        }
+        let at = self.runtime.clock.now_ms();
+        let inputs = questions.into_iter().map(|it| Input { at, body: InputBody::Metered(it) }).collect();
+        self.commit(inputs, None, flights).await
     }
 
     async fn commit_outcomes(&mut self, outcomes: Vec<EffectOutcome>, flights: &mut Flights) -> Result<(), RunError> {
@@ -428,7 +491,9 @@ impl Owned {
             let at = self.runtime.clock.now_ms();
             // Anything else is taken and ignored: whoever wrote it did not go through `post`.
             let bodies = messages.iter().filter_map(|it| serde_json::from_str::<InputBody>(&it.message).ok());
-            let is_message = |body: &InputBody| matches!(body, InputBody::Command(_) | InputBody::Outcome(_));
+            let is_message = |body: &InputBody| {
+                matches!(body, InputBody::Command(_) | InputBody::Outcome(_) | InputBody::Metered(_))
+            };
             let inputs: Vec<Input> = bodies.filter(is_message).map(|body| Input { at, body }).collect();
             for input in &inputs {
                 if let InputBody::Outcome(it) = &input.body {
@@ -481,6 +546,9 @@ impl Owned {
         }
         for (effect, text) in step.steers {
             flights.steer(&effect, text);
+        }
+        for (effect, answer) in step.topups {
+            flights.answer(&effect, answer);
         }
     }
 }

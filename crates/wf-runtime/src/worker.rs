@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
-use wf_effects::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, Steering};
+use wf_effects::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, Meter, Steering};
 use wf_ir::Workflow;
 use wf_kernel::record::EffectOutcome;
-use wf_kernel::{Effect, InputBody, Outcome};
+use wf_kernel::{Effect, EffectId, InputBody, Outcome};
 use wf_store::{
     Beat, Capabilities, Claim, Claimed, CompleteError, Completion, Heartbeat, RunFilter, RunId, Store, TaskFilter,
     TaskRef, TaskSignal, TaskStatus, Tasks, WorkerRow,
 };
 
-use crate::drive::failed_engine;
+use crate::board::Told;
+use crate::drive::{failed_engine, metered};
 use crate::error::RunError;
 
 /// How long a claim lasts without a sign of life. A dead worker on this machine is noticed at once; only one that cannot
@@ -103,6 +104,7 @@ struct Flight {
     slot: usize,
     cancel: CancelToken,
     steering: Steering,
+    meter: Meter,
     /// How many signals were passed on.
     told: usize,
     is_lost: bool,
@@ -305,6 +307,7 @@ impl Working<'_> {
         let Some(slot) = self.free.pop() else { return };
         self.report.by_slot[slot] += 1;
         let (cancel, steering) = (CancelToken::default(), Steering::default());
+        let meter = self.meter(&task, effect.id.clone());
         let ctx = Ctx {
             run_id: Arc::from(task.run.as_str()),
             workflow: parts.workflow.clone(),
@@ -313,13 +316,29 @@ impl Working<'_> {
             traces: self.worker.store.traces.clone(),
             cancel: cancel.clone(),
             steering: steering.clone(),
+            meter: meter.clone(),
             grant: self.grant(&task),
             redactor: wf_effects::secret::Redactor::default(),
         };
         let (id, effects) = (effect.id.clone(), parts.effects.clone());
         let handle = self.set.spawn(async move { effects.perform(effect, ctx).await });
         self.effects.insert(handle.id(), id);
-        self.flights.insert(handle.id(), Flight { task, slot, cancel, steering, told: 0, is_lost: false });
+        self.flights.insert(handle.id(), Flight { task, slot, cancel, steering, meter, told: 0, is_lost: false });
+    }
+
+    /// The meter of a task: its questions go into the run's inbox, and the answers come with the signals. Those of a
+    /// worker that has lost the task are about a generation that is over, and change nothing.
+    fn meter(&self, task: &TaskRef, effect: EffectId) -> Meter {
+        let (inbox, clock, run) = (self.worker.store.inbox.clone(), self.worker.clock.clone(), task.run.clone());
+        Meter::new(move |it| {
+            let (inbox, run, at_ms) = (inbox.clone(), run.clone(), clock.now_ms());
+            let body = InputBody::Metered(metered(effect.clone(), it));
+            Box::pin(async move {
+                let message = serde_json::to_string(&body)?;
+                inbox.post(&run, message, at_ms).await?;
+                Ok(())
+            })
+        })
     }
 
     /// The right to a task: it is held while the claim is.
@@ -413,7 +432,11 @@ impl Working<'_> {
                     for signal in signals.iter().skip(flight.told) {
                         match signal {
                             TaskSignal::Cancel => flight.cancel.cancel(),
-                            TaskSignal::Text(text) => flight.steering.tell(Arc::from(text.as_str())),
+                            TaskSignal::Text(text) => match Told::of(text) {
+                                Some(Told::TopUp(answer)) => flight.meter.answer(answer.asked, answer.is_granted),
+                                Some(Told::Steer(text)) => flight.steering.tell(Arc::from(text)),
+                                None => {}
+                            },
                         }
                     }
                     flight.told = signals.len();

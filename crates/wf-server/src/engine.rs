@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use tokio::sync::OnceCell;
+use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions, Models};
 use wf_effects::mock::Rules;
 use wf_effects::{Clock, RealClock, ScratchDir, sweep_scratch};
@@ -202,7 +202,10 @@ impl Engine {
         let build_cache = trees.as_ref().and_then(Trees::build_cache);
         let catalog = Catalog { rules, seed: started.seed, is_paced };
         // A run that the mock has begun goes on with the mock, whatever was configured since.
-        let models = if started.catalog == catalog.digest() { None } else { self.models().await? };
+        let models = match (started.catalog == catalog.digest(), self.models().await) {
+            (true, _) => None,
+            (false, models) => models?,
+        };
         Ok(LocalEffects::new(LocalOptions {
             catalog,
             models,

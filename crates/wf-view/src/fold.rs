@@ -183,7 +183,10 @@ impl RunFold {
                 }
                 InputBody::Command(command) => self.take_command(command, input.at),
                 InputBody::Adopted(_) => self.adoptions += 1,
-                InputBody::RunStarted(_) | InputBody::TimerFired(_) | InputBody::WorkerLost(_) => {}
+                InputBody::RunStarted(_)
+                | InputBody::TimerFired(_)
+                | InputBody::WorkerLost(_)
+                | InputBody::Metered(_) => {}
             },
             Record::Decision(decision) => self.take_decision(decision),
         }
@@ -325,6 +328,8 @@ impl RunFold {
             | Decision::InDoubt { path, .. }
             | Decision::GateOpened { path, .. }
             | Decision::Overrun { path, .. }
+            | Decision::ToppedUp { path, .. }
+            | Decision::TopUpRefused { path, .. }
             | Decision::Closing { path, .. } => exists(path).map(|_| ()),
             Decision::Ordered { effect } | Decision::CancelOrdered { effect } => exists(&effect.subject).map(|_| ()),
             Decision::Reopened { paths } => paths.iter().try_for_each(|path| {
@@ -382,8 +387,11 @@ impl RunFold {
             Outcome::Checkpointed(checkpoint) => detail.checkpoint = Some(Arc::new((**checkpoint).clone())),
             Outcome::Combined(combined) => detail.checkpoint = Some(Arc::new(combined.checkpoint.clone())),
             Outcome::Released { rescued: found } => rescued.clone_from(found),
-            Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Throttled { .. } | Outcome::Acquired(_) => {
-            }
+            Outcome::TimedOut { .. }
+            | Outcome::Cancelled { .. }
+            | Outcome::Throttled { .. }
+            | Outcome::BudgetExceeded { .. }
+            | Outcome::Acquired(_) => {}
         }
         self.rescued.extend(rescued.map(|name| Rescued { path, name }));
     }
@@ -465,6 +473,8 @@ impl RunFold {
             | Decision::Waiting { path, .. }
             | Decision::RetryScheduled { path, .. }
             | Decision::Ended { path, .. }
+            | Decision::ToppedUp { path, .. }
+            | Decision::TopUpRefused { path, .. }
             | Decision::Closing { path, .. } => {
                 self.detail_at(path);
             }
@@ -527,6 +537,7 @@ impl Detail {
             Outcome::TimedOut { usage } => ("timed_out".into(), None, *usage),
             Outcome::Cancelled { usage } => ("cancelled".into(), None, *usage),
             Outcome::Throttled { usage, .. } => ("throttled".into(), None, *usage),
+            Outcome::BudgetExceeded { usage, .. } => ("budget_exceeded".into(), None, *usage),
             Outcome::Prepared(_)
             | Outcome::Acquired(_)
             | Outcome::Checkpointed(_)

@@ -81,7 +81,15 @@ fn input_text(body: &InputBody) -> (Option<String>, String) {
             let open = counted(lost.claimed.len() as u64, "task", "tasks");
             (None, format!("worker {} is gone, with {open} under way", lost.worker))
         }
+        InputBody::Metered(it) => {
+            let (spent, total) = (budget_text(it.spent), budget_text(it.total));
+            (Some(it.effect.subject.to_string()), format!("has used {spent}, and wants {total} held for it"))
+        }
     }
+}
+
+fn budget_text(held: wf_kernel::Amount) -> String {
+    format!("{} tokens and {}", amount(held.tokens), money(held.cost_usd_micros))
 }
 
 fn outcome_text(phase: Phase, outcome: &Outcome) -> String {
@@ -97,6 +105,7 @@ fn outcome_text(phase: Phase, outcome: &Outcome) -> String {
         Outcome::Throttled { retry_after_ms, .. } => {
             format!("{phase} was throttled for {}", duration(*retry_after_ms))
         }
+        Outcome::BudgetExceeded { usage, .. } => format!("{phase} had no budget to go on{}", usage_text(usage)),
         Outcome::Acquired(tree) => format!("has a tree at {}", short(&tree.commit)),
         Outcome::Checkpointed(checkpoint) => {
             let files = counted(checkpoint.files.len() as u64, "file", "files");
@@ -162,6 +171,11 @@ fn decision_text(decision: &Decision) -> (Option<String>, String) {
         Decision::Ended { path, status, reason, .. } => {
             let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", reason_text(reason)));
             about(path, format!("{}{why}", status_phrase(*status)))
+        }
+        Decision::ToppedUp { path, reserved, .. } => about(path, format!("{} are held for it", budget_text(*reserved))),
+        Decision::TopUpRefused { path, budget, what, .. } => {
+            let whose = if budget.is_empty() { "the run" } else { budget };
+            about(path, format!("gets no more: the budget of {whose} has no more {what}"))
         }
         Decision::Overrun { path, excess } => about(
             path,

@@ -151,6 +151,7 @@ impl World {
             traces: Arc::clone(&self.store.traces),
             cancel: self.cancel.clone(),
             steering: self.steering.clone(),
+            meter: wf_effects::Meter::unlimited(),
             grant: Grant::unshared(),
             redactor: wf_effects::secret::Redactor::default(),
         }
@@ -296,6 +297,7 @@ pub(crate) async fn show(world: &World, outcome: &Outcome) -> String {
         }
         Outcome::TimedOut { usage } => format!("timed out{}", cost(usage)),
         Outcome::Cancelled { usage } => format!("cancelled{}", cost(usage)),
+        Outcome::BudgetExceeded { .. } => "no budget".to_owned(),
         Outcome::Throttled { retry_after_ms, .. } => format!("throttled for {retry_after_ms} ms"),
         other => format!("{other:?}"),
     }

@@ -1,7 +1,7 @@
 //! What each node does, one screen each: a workflow, a script of answers, and the timeline that comes of it.
 //!
 //! A script line is `PATH[@ATTEMPT]: ANSWER`, where an answer is `json VALUE`, `fail CODE`, `final CODE` (not worth
-//! another attempt), `adds TASK…` (to the list of tasks), `timeout`, `throttle MS`, `hang` (never answers), `wrote FILE…` for checkpoints, `lost` for one
+//! another attempt), `adds TASK…` (to the list of tasks), `timeout`, `throttle MS`, `hang` (never answers), `asks N` (for a budget of N tokens in all; without it, it hands back half), `wrote FILE…` for checkpoints, `lost` for one
 //! that finds that the first attempt's work went with the machine, or `full MS` for a branch whose tree is not to be had
 //! the first time. What no line names succeeds at once with a text. Lines that begin
 //! with `>` are carried out when nothing else can happen. Commands: `> approve PATH`, `> reject PATH`, `> signal NAME`,
@@ -15,9 +15,9 @@ use expect_test::{Expect, expect};
 use serde_json::{Value as Json, json};
 use wf_ir::node::Budget;
 use wf_ir::{Kind, Value, Workflow};
-use wf_kernel::record::{Adopted, EffectOutcome, Failure, Success, TREE_LOST, WorkerLost};
+use wf_kernel::record::{Adopted, EffectOutcome, Failure, Metered, Success, TREE_LOST, WorkerLost};
 use wf_kernel::{
-    Command, Decision, Effect, Input, InputBody, Outcome, Record, Replay, Request, RunState, Usage, ValueRef,
+    Amount, Command, Decision, Effect, Input, InputBody, Outcome, Record, Replay, Request, RunState, Usage, ValueRef,
     in_flight, step,
 };
 
@@ -85,6 +85,11 @@ fn timeline(workflow: &Arc<Workflow>, script: &mut Script) -> String {
         }
         for effect in turn.effects {
             match scripted(workflow, script, &effect) {
+                Some(Outcome::BudgetExceeded { usage, .. }) => {
+                    let (spent, total) = (usage.amount_or(Amount::default()), wanted(script, &effect));
+                    hanging.insert(effect.id.clone());
+                    queue.push_back(InputBody::Metered(Metered { effect: effect.id, asked: 1, spent, total }));
+                }
                 Some(outcome) => {
                     queue.push_back(InputBody::Outcome(EffectOutcome { effect: effect.id, outcome }));
                 }
@@ -92,6 +97,17 @@ fn timeline(workflow: &Arc<Workflow>, script: &mut Script) -> String {
                     hanging.insert(effect.id);
                 }
             }
+        }
+        for (effect, answer) in turn.topups {
+            hanging.remove(&effect);
+            let usage = Usage { input_tokens: Some(90), ..Usage::default() };
+            let outcome = match answer.is_granted {
+                true => success(Value::from("whole"), Usage { input_tokens: Some(150), ..usage }),
+                false => {
+                    Outcome::BudgetExceeded { usage, partial: Some(ValueRef::Inline(Arc::new(Value::from("half")))) }
+                }
+            };
+            queue.push_back(InputBody::Outcome(EffectOutcome { effect, outcome }));
         }
         for (effect, text) in turn.steers {
             lines.push(format!("{now:>5} tell {}: {text}", effect.subject));
@@ -171,6 +187,10 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
         "json" => Some(success(Value::from_json(rest).unwrap(), usage)),
         "fail" => failed(true),
         "final" => failed(false),
+        "asks" => {
+            let usage = Usage { input_tokens: Some(90), ..Usage::default() };
+            Some(Outcome::BudgetExceeded { usage, partial: None })
+        }
         "timeout" => Some(Outcome::TimedOut { usage }),
         "throttle" if effect.id.generation < 3 => {
             Some(Outcome::Throttled { retry_after_ms: rest.parse().unwrap(), usage: Usage::default() })
@@ -178,6 +198,12 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
         "hang" => None,
         _ => Some(success(Value::from("fine"), usage)),
     }
+}
+
+/// How much an attempt that asks wants in all.
+fn wanted(script: &Script, effect: &Effect) -> Amount {
+    let told = script.answers.get(&*effect.id.subject).and_then(|it| it.strip_prefix("asks "));
+    Amount { tokens: told.unwrap().parse().unwrap(), cost_usd_micros: 0 }
 }
 
 fn is_lost(script: &Script, leaf: &str) -> bool {
@@ -272,6 +298,10 @@ fn told(decision: &Decision) -> Option<String> {
                 ValueRef::Stored { size, .. } => format!(" = {size} bytes"),
             });
             format!("end {path} {}{}{}", status.as_str(), reason.unwrap_or_default(), value.unwrap_or_default())
+        }
+        Decision::ToppedUp { path, asked, reserved } => format!("top up {path} #{asked} to {}", reserved.tokens),
+        Decision::TopUpRefused { path, asked, budget, what } => {
+            format!("no more for {path} #{asked}: {what} of {}", if budget.is_empty() { "the run" } else { budget })
         }
         Decision::Overrun { path, excess } => format!("overrun {path} by {}", excess.tokens),
         Decision::Suspended { path, cause, reason } => {
@@ -1104,6 +1134,63 @@ fn a_nodes_budget_ends_that_node() {
             |    4 start c #1
             |    5 end c succeeded
             |    5 run failed verified none outputs {inline:fine}
+        "#]],
+    );
+}
+
+#[test]
+fn more_is_held_for_an_agent_that_asks() {
+    // The other holds what it wants, and hands most of it back.
+    check(
+        json!({ "workflow": "it", "budget": { "tokens": 290 },
+                "children": [{ "parallel": "p", "children": [ask("a"), ask("b")] }] }),
+        "p/a: asks 200",
+        expect![[r#"
+            |    0 open p
+            |    1 start p/a #1
+            |    2 start p/b #1
+            |    4 end p/b succeeded
+            |    4 top up p/a #1 to 200
+            |    5 end p/a succeeded
+            |    5 end p succeeded
+            |    5 run succeeded verified none outputs {inline:{a:whole,b:fine}}
+        "#]],
+    );
+    // Both want what the other holds: the later hands back what it has, and begins again once there is budget.
+    check(
+        json!({ "workflow": "it", "budget": { "tokens": 250 },
+                "children": [{ "parallel": "p", "children": [ask("a"), ask("b")] }] }),
+        "p/a: asks 160\np/b: asks 160\n> resume tokens=400",
+        expect![[r#"
+            |    0 open p
+            |    1 start p/a #1
+            |    2 start p/b #1
+            |    4 no more for p/b #1: tokens of the run
+            |    5 rewind p/b
+            |    5 top up p/a #1 to 160
+            |    6 wait p/b: budget
+            |    7 end p/a succeeded
+            |    7 run budget_exceeded verified none outputs {inline:null}
+            |    8 > resume tokens=400
+            |    8 resume
+            |    8 start p/b #1
+            |    9 top up p/b #1 to 160
+            |   10 end p/b succeeded
+            |   10 end p succeeded
+            |   10 run succeeded verified none outputs {inline:{a:whole,b:whole}}
+        "#]],
+    );
+    // The budget of a node ends it, with what it had.
+    check(
+        json!([{ "sequence": "s", "budget": { "tokens": 150 }, "children": [ask("a")] }]),
+        "s/a: asks 160",
+        expect![[r#"
+            |    0 open s
+            |    1 start s/a #1
+            |    2 no more for s/a #1: tokens of s
+            |    3 end s/a budget_exceeded: {budget:{path:s,what:tokens}} = "half"
+            |    3 end s failed: {child:{path:s/a}}
+            |    3 run failed verified none outputs {inline:null}
         "#]],
     );
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use wf_ir::node::Budget;
 use wf_ir::{Kind, Workflow};
-use wf_kernel::record::{Adopted, Base, EffectOutcome, Origin, RunStarted, WorkerLost};
+use wf_kernel::record::{Adopted, Base, EffectOutcome, Metered, Origin, RunStarted, Success, WorkerLost};
 use wf_kernel::state::RunEnd;
 use wf_kernel::{
-    Command, Decision, Effect, EffectId, Input, InputBody, Record, Replay, RunState, RunStatus, Stage, in_flight,
-    outstanding, step,
+    Amount, Command, Decision, Effect, EffectId, Input, InputBody, Outcome, Record, Replay, Request, RunState,
+    RunStatus, Stage, TopUp, Usage, ValueRef, in_flight, outstanding, step,
 };
 
 use crate::world::{Draw, Weather, answer};
@@ -26,6 +26,10 @@ pub(crate) struct Simulated {
     pub(crate) workers_lost: u32,
     pub(crate) refused: u32,
     pub(crate) performed: u32,
+    /// Questions for more budget that were answered with no, and with yes.
+    pub(crate) topups: [u32; 2],
+    /// Tokens that ended attempts were charged.
+    pub(crate) settled: u64,
 }
 
 /// How a simulation is disturbed, in percent.
@@ -59,6 +63,10 @@ struct Simulator {
     /// Outcomes on their way, by time and order.
     arriving: BTreeMap<(i64, u64), EffectOutcome>,
     next: u64,
+    /// Agents that ask, and their questions on their way.
+    asking: BTreeMap<EffectId, Asking>,
+    questions: BTreeMap<(i64, u64), Metered>,
+    topups: [u32; 2],
     /// What workers of other processes perform; they live on when the owner dies.
     remote: BTreeMap<EffectId, u64>,
     epoch: u64,
@@ -70,6 +78,25 @@ struct Simulator {
     retried: bool,
     /// Attempts that were given a result, each at most once.
     results: BTreeSet<(String, u32)>,
+}
+
+/// An agent in flight that asks for more budget before each call.
+struct Asking {
+    asked: u32,
+    /// How many calls it has before it.
+    more: u32,
+    held: Amount,
+    spent: Amount,
+    wanted: Amount,
+    /// What it comes to if it may go on.
+    outcome: Outcome,
+}
+
+/// For how many calls an attempt asks, beyond the first.
+fn calls_of(seed: u64, effect: &Effect) -> u32 {
+    let Request::Perform { leaf, .. } = &effect.request else { return 0 };
+    let drawn = wf_ir::Digest::of_json(&(seed, "calls", &*leaf.path)).0[0];
+    u32::from(drawn % 8).saturating_sub(4)
 }
 
 /// Runs a workflow to its end in a simulated world.
@@ -85,6 +112,9 @@ pub(crate) fn simulate(workflow: &Arc<Workflow>, seed: u64, weather: Weather, tr
         now: 1_000,
         arriving: BTreeMap::new(),
         next: 0,
+        asking: BTreeMap::new(),
+        questions: BTreeMap::new(),
+        topups: [0; 2],
         remote: BTreeMap::new(),
         epoch: 1,
         inputs: 0,
@@ -106,6 +136,8 @@ pub(crate) fn simulate(workflow: &Arc<Workflow>, seed: u64, weather: Weather, tr
         workers_lost: simulator.workers_lost,
         refused: simulator.refused,
         performed: simulator.performed,
+        topups: simulator.topups,
+        settled: simulator.state.ledger().settled.tokens,
     }
 }
 
@@ -167,6 +199,16 @@ impl Simulator {
     /// The next thing that happens: an outcome arrives, a timer fires, or, when nothing else can, a person acts.
     fn go_on(&mut self) {
         let arrival = self.arriving.keys().next().copied();
+        let question = self.questions.keys().next().copied();
+        if let Some(key) = question.filter(|key| arrival.is_none_or(|arrival| *key < arrival))
+            && self.state.next_timer().is_none_or(|(due, _)| key.0 <= due)
+        {
+            self.now = self.now.max(key.0);
+            if let Some(question) = self.questions.remove(&key) {
+                self.take(InputBody::Metered(question));
+            }
+            return;
+        }
         let timer = self.state.next_timer().map(|(due, id)| (due, id.clone()));
         match (arrival, timer) {
             (Some(key), timer) if timer.as_ref().is_none_or(|(due, _)| key.0 <= *due) => {
@@ -257,6 +299,8 @@ impl Simulator {
             let remote = &self.remote;
             self.arriving.retain(|_, arriving| remote.contains_key(&arriving.effect));
         }
+        let remote = &self.remote;
+        self.asking.retain(|effect, _| remote.contains_key(effect));
         self.epoch += 1;
         let claimed = in_flight(&self.state).into_iter().filter(|effect| !self.remote.contains_key(effect)).collect();
         let died = self.draw.chance(90);
@@ -271,10 +315,55 @@ impl Simulator {
         let is_its = |effect: &&EffectId| self.remote.get(*effect) == Some(&worker);
         let claimed: Vec<EffectId> = flying.iter().filter(is_its).cloned().collect();
         self.remote.retain(|_, by| *by != worker);
+        self.asking.retain(|effect, _| !claimed.contains(effect));
         if self.draw.chance(50) {
             self.arriving.retain(|_, arriving| !claimed.contains(&arriving.effect));
         }
         self.take(InputBody::WorkerLost(WorkerLost { worker: format!("worker {worker}"), claimed }));
+    }
+
+    /// An agent asks for more budget before its next call, and then for the next, until it has what it needs.
+    fn ask(&mut self, effect: &EffectId) {
+        let Some(asking) = self.asking.get_mut(effect) else { return };
+        asking.asked += 1;
+        let total = Amount { tokens: asking.held.tokens + 60, cost_usd_micros: asking.held.cost_usd_micros + 30 };
+        let spent = Amount { tokens: asking.held.tokens.saturating_sub(5), cost_usd_micros: 10 };
+        let spent = if self.weather.lies_about_usage && asking.asked == 3 { total } else { spent };
+        (asking.spent, asking.wanted) = (spent, total);
+        let question = Metered { effect: effect.clone(), asked: asking.asked, spent, total };
+        self.next += 1;
+        self.questions.insert((self.now + 1 + self.draw.below(500) as i64, self.next), question);
+    }
+
+    /// An agent that asked has its answer: it goes on, comes to its end, or hands back what it has.
+    fn answered(&mut self, effect: &EffectId, answer: TopUp) {
+        let Some(asking) = self.asking.get_mut(effect).filter(|asking| asking.asked == answer.asked) else { return };
+        self.topups[usize::from(answer.is_granted)] += 1;
+        let usage = Usage { input_tokens: Some(asking.spent.tokens), output_tokens: Some(0), ..Usage::default() };
+        let usage = Usage { cost_usd_micros: Some(asking.spent.cost_usd_micros), ..usage };
+        if answer.is_granted && asking.more > 1 {
+            asking.more -= 1;
+            asking.held = asking.wanted;
+            return self.ask(effect);
+        }
+        let Some(asking) = self.asking.remove(effect) else { return };
+        let outcome = match asking.outcome {
+            Outcome::Succeeded(success) if answer.is_granted => {
+                Outcome::Succeeded(Box::new(Success { usage, ..*success }))
+            }
+            outcome if answer.is_granted => outcome,
+            _ => Outcome::BudgetExceeded { usage, partial: Some(ValueRef::null()) },
+        };
+        self.send(EffectOutcome { effect: effect.clone(), outcome });
+    }
+
+    fn send(&mut self, outcome: EffectOutcome) {
+        let copies = 1 + u64::from(self.draw.chance(self.trouble.duplicates));
+        for _ in 0..copies {
+            self.next += 1;
+            let at = self.now + 1 + self.draw.below(3_000) as i64;
+            self.arriving.insert((at, self.next), outcome.clone());
+        }
     }
 
     /// Takes an input in, checks every invariant, and sends what was ordered on its way.
@@ -293,6 +382,10 @@ impl Simulator {
         }
         for cancel in turn.cancels {
             self.cancelled(cancel);
+        }
+        for (effect, answer) in turn.topups {
+            assert!(in_flight(&self.state).contains(&effect), "{effect:?} was answered and does not run");
+            self.answered(&effect, answer);
         }
         for (effect, _) in turn.steers {
             assert!(in_flight(&self.state).contains(&effect), "{effect:?} was told something and does not run");
@@ -325,20 +418,24 @@ impl Simulator {
         if self.draw.chance(self.trouble.losses) {
             return;
         }
-        let copies = 1 + u64::from(self.draw.chance(self.trouble.duplicates));
-        for _ in 0..copies {
-            self.next += 1;
-            let at = self.now + 1 + self.draw.below(3_000) as i64;
-            self.arriving.insert((at, self.next), outcome.clone());
+        let calls = calls_of(self.seed, effect);
+        if calls == 0 {
+            return self.send(outcome);
         }
+        let held = Amount { tokens: 100, cost_usd_micros: 50 };
+        let EffectOutcome { effect, outcome } = outcome;
+        let asking = Asking { asked: 0, more: calls, held, spent: held, wanted: held, outcome };
+        self.asking.insert(effect.clone(), asking);
+        self.ask(&effect);
     }
 
     /// An effect that was asked to end answers so, unless it was just done.
     fn cancelled(&mut self, effect: EffectId) {
-        if self.draw.chance(70) {
+        let asked = self.asking.remove(&effect).is_some();
+        if asked || self.draw.chance(70) {
             self.arriving.retain(|_, arriving| arriving.effect != effect);
             self.next += 1;
-            let outcome = wf_kernel::Outcome::Cancelled { usage: wf_kernel::Usage::default() };
+            let outcome = Outcome::Cancelled { usage: Usage::default() };
             self.arriving.insert((self.now + 1, self.next), EffectOutcome { effect, outcome });
         }
     }
@@ -346,7 +443,7 @@ impl Simulator {
     fn check(&mut self) {
         let ledgers = std::iter::once(self.state.ledger()).chain(self.state.ledgers().map(|(_, ledger)| ledger));
         for ledger in ledgers {
-            if let Some(ceiling) = ledger.ceiling.tokens.filter(|_| !ledger.overrun && self.crashes == 0) {
+            if let Some(ceiling) = ledger.ceiling.tokens.filter(|_| !ledger.overrun) {
                 let spent = ledger.settled.tokens + ledger.reserved.tokens;
                 assert!(spent <= ceiling, "{spent} tokens of {ceiling}\n{}", self.tail());
             }

@@ -3,9 +3,11 @@
 //! `WHALEFLOW_SIM_SEEDS=N` that many, each twice with the same records.
 
 use expect_test::expect;
+use serde_json::json;
+use wf_kernel::RunStatus;
 
 use crate::simulate::{CALM, Trouble, simulate};
-use crate::world::{Weather, drawn_workflow};
+use crate::world::{Weather, drawn_workflow, workflow};
 
 const FAIR: Weather = Weather { failures: 12, throttling: 8, unknown_usage: 5, lies_about_usage: false };
 const ROUGH: Weather = Weather { failures: 25, throttling: 10, unknown_usage: 20, lies_about_usage: true };
@@ -30,7 +32,7 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn every_seed_ends_and_replays_whatever_happens() {
     let mut ends = std::collections::BTreeMap::<&str, u32>::new();
-    let (mut crashes, mut lost, mut refused) = (0, 0, 0);
+    let (mut crashes, mut lost, mut refused, mut topups) = (0, 0, 0, [0, 0]);
     for seed in seeds() {
         let workflow = drawn_workflow(seed);
         let trouble = TROUBLE;
@@ -40,10 +42,12 @@ fn every_seed_ends_and_replays_whatever_happens() {
         crashes += simulated.crashes;
         lost += simulated.workers_lost;
         refused += simulated.refused;
+        topups = [topups[0] + simulated.topups[0], topups[1] + simulated.topups[1]];
     }
     if seeds().end - seeds().start >= SEEDS.end {
         assert!(crashes > 1_000 && refused > 1_000, "{crashes} crashes, {refused} refusals");
         assert!(lost > 500, "{lost} workers lost");
+        assert!(topups[0] > 30 && topups[1] > 1_000, "{topups:?} questions for more budget");
         assert!(ends.len() == 4, "{ends:?}");
     }
 }
@@ -98,6 +102,27 @@ fn crashes_change_no_result() {
     if seeds().end - seeds().start >= SEEDS.end {
         assert!(compared > 100, "{compared}");
     }
+}
+
+/// Agents that share a budget ask for more while they work, and die in the middle of calls: what is settled and what is
+/// reserved stay within the ceiling (which the simulator sees to after every input), and each run ends.
+#[test]
+fn sixty_four_agents_share_one_budget() {
+    let ask = |at: u32| json!({ "ask": format!("a{at}"), "prompt": "x" });
+    let (mut topups, mut exceeded, mut crashes) = ([0, 0], 0, 0);
+    for seed in 0..200 {
+        let ceiling = 6_400 + 100 * (seed % 64);
+        let all = json!({ "parallel": "all", "width": 64, "children": (0..64).map(ask).collect::<Vec<_>>() });
+        let source = json!({ "workflow": "it", "budget": { "tokens": ceiling }, "children": [all] });
+        let trouble = Trouble { crashes: 2, commands: 0, ..TROUBLE };
+        let simulated = simulate(&workflow(&source), seed, Weather { failures: 0, ..FAIR }, trouble);
+        assert!(simulated.settled <= ceiling, "seed {seed}: {} of {ceiling}", simulated.settled);
+        exceeded += u32::from(simulated.end.status == RunStatus::BudgetExceeded);
+        crashes += simulated.crashes;
+        topups = [topups[0] + simulated.topups[0], topups[1] + simulated.topups[1]];
+    }
+    assert!(exceeded > 100 && crashes > 200, "{exceeded} exceeded, {crashes} crashes");
+    assert!(topups[0] > 50 && topups[1] > 5_000, "{topups:?} questions for more budget");
 }
 
 #[test]
