@@ -157,7 +157,6 @@ pub(crate) fn prepared(effect: &EffectId, tree: &TreeUse) -> Outcome {
         },
         estimate: if is_free { Amount::default() } else { estimate },
         price: None,
-        passed_over: Vec::new(),
     }))
 }
 
