@@ -16,6 +16,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use wf_effects::secret::Redactor;
 use wf_server::{Class, Environment, Error};
 
 use crate::args::Cli;
@@ -43,12 +44,19 @@ fn main() -> ExitCode {
 
 /// What clap could not read, or what it was asked to print.
 fn misread(error: &clap::Error) -> u8 {
-    let _ = error.print();
+    // Somebody may have written a key where it does not belong.
+    let redactor = Environment::capture().map_or_else(|_| Redactor::default(), |it| it.redactor().clone());
+    let text = error.to_string();
+    if redactor.finds(&text) {
+        let _ = std::io::stderr().write_all(redactor.text(&text).as_bytes());
+    } else {
+        let _ = error.print();
+    }
     if !error.use_stderr() {
         return 0;
     }
     if std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.to_string();
+        let text = redactor.text(&text);
         let first = text.lines().next().unwrap_or_default();
         let message = first.strip_prefix("error: ").unwrap_or(first);
         let hint = Some("`whaleflow --help` and `whaleflow VERB --help` have examples".to_owned());
@@ -67,6 +75,10 @@ fn run(cli: Cli) -> u8 {
         }
     };
     let out = Out::new(cli.json, &environment);
+    let redactor = environment.redactor().clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = writeln!(std::io::stderr(), "{}", redactor.text(&panic.to_string()));
+    }));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(WORKERS).thread_stack_size(STACK_BYTES).enable_all();
     let runtime = match runtime.build() {

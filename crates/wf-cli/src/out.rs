@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::rc::Rc;
 
 use serde::Serialize;
+use wf_effects::secret::Redactor;
 use wf_server::source::texts_of;
 use wf_server::{Class, Environment, Error};
 use wf_view::ErrorView;
@@ -21,6 +22,8 @@ const LINES: usize = 24;
 /// Standard output and standard error.
 #[derive(Clone, Debug)]
 pub(crate) struct Out {
+    /// Nothing that it knows is printed.
+    redactor: Redactor,
     is_json: bool,
     /// Whether colours are wanted where there is a terminal.
     has_colour: bool,
@@ -30,7 +33,7 @@ pub(crate) struct Out {
 impl Out {
     pub(crate) fn new(is_json: bool, environment: &Environment) -> Self {
         let has_colour = environment.get("NO_COLOR").is_none() && environment.get("TERM") != Some("dumb");
-        Self { is_json, has_colour, is_closed: Rc::default() }
+        Self { redactor: environment.redactor().clone(), is_json, has_colour, is_closed: Rc::default() }
     }
 
     /// Whether one JSON object is wanted.
@@ -89,7 +92,7 @@ impl Out {
             return;
         }
         let mut stdout = std::io::stdout().lock();
-        if stdout.write_all(bytes).and_then(|()| stdout.flush()).is_err() {
+        if stdout.write_all(&self.redactor.bytes(bytes)).and_then(|()| stdout.flush()).is_err() {
             // A closed pipe is a reader who has seen enough, and no reason to end a run.
             self.is_closed.set(true);
         }
@@ -126,7 +129,7 @@ impl Out {
 
     /// Writes to the terminal as it is.
     pub(crate) fn raw_message(&self, text: &str) {
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        let _ = std::io::stderr().lock().write_all(self.redactor.text(text).as_bytes());
     }
 
     /// Says what did not work.

@@ -12,6 +12,8 @@ use wf_ir::Workflow;
 use wf_kernel::{Amount, Effect, Outcome};
 use wf_store::{Blobs, BoxError, Traces};
 
+use crate::secret::Redactor;
+
 /// A boxed future, so that the seams can stand behind `Arc<dyn …>`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -47,6 +49,8 @@ pub struct Ctx {
     pub meter: Meter,
     /// Whether this is still the one that may do it.
     pub grant: Grant,
+    /// What keeps secrets out of values; blobs and traces are behind it already.
+    pub redactor: Redactor,
 }
 
 /// The budget of an attempt, as whoever performs it sees it.

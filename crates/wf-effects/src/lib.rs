@@ -21,6 +21,7 @@ pub mod models;
 pub mod process;
 mod scratch;
 pub mod search;
+pub mod secret;
 pub mod template;
 
 pub use contract::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, Meter, MeterAsk, RealClock, Steering};

@@ -7,6 +7,7 @@ mod ask;
 mod command;
 mod failed;
 mod keep;
+mod model;
 mod prepare;
 mod search;
 mod trace;
@@ -25,8 +26,10 @@ use crate::contract::{BoxFuture, Ctx, Effects};
 use crate::git::{BuildCache, CheckpointOrder, CombineOrder, GitError, Trees};
 use crate::mock::{Mock, Rules};
 use crate::scratch::ScratchDir;
+use crate::secret::Redactor;
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
+pub use model::Models;
 
 /// The role of leaves for which none is named.
 pub const ROLE_DEFAULT: &str = "default";
@@ -39,6 +42,8 @@ const TREE_IDS_MAX: usize = 10_000;
 pub struct LocalOptions {
     /// Who answers for roles.
     pub catalog: Catalog,
+    /// Who else answers; nobody where every role is the mock's.
+    pub models: Option<Arc<Models>>,
     /// The run's trees; none where there is no repository.
     pub trees: Option<Trees>,
     /// Variables that commands may be given. `PATH` and `LANG` are given to each; the rest is handed out by a node's
@@ -52,9 +57,11 @@ pub struct LocalOptions {
     pub build_cache: Option<BuildCache>,
     /// The program of the supervisors of commands, see [`Spec::supervisor`](crate::process::Spec::supervisor).
     pub supervisor: Option<PathBuf>,
+    /// Keeps secrets out of whatever leaves.
+    pub redactor: Redactor,
 }
 
-/// Who answers for roles: for now, the mock for each.
+/// The mock, which answers for roles that nobody else does.
 pub struct Catalog {
     /// Its rules.
     pub rules: Rules,
@@ -89,6 +96,7 @@ fn provider(rules: Option<Digest>, seed: u64) -> Value {
 /// Performs effects on this machine.
 pub struct LocalEffects {
     mock: Mock,
+    models: Option<Arc<Models>>,
     is_paced: bool,
     trees: Option<Trees>,
     env: BTreeMap<String, String>,
@@ -96,6 +104,7 @@ pub struct LocalEffects {
     is_trusted: bool,
     build_cache: Option<BuildCache>,
     supervisor: Option<PathBuf>,
+    redactor: Redactor,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -106,6 +115,7 @@ impl LocalEffects {
     pub fn new(options: LocalOptions) -> Self {
         Self {
             mock: Mock::new(options.catalog.rules, options.catalog.seed),
+            models: options.models,
             is_paced: options.catalog.is_paced,
             trees: options.trees,
             env: options.env,
@@ -113,10 +123,18 @@ impl LocalEffects {
             is_trusted: options.is_trusted,
             build_cache: options.build_cache,
             supervisor: options.supervisor,
+            redactor: options.redactor,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),
         }
+    }
+
+    /// What an effect gets, with nothing behind it into which a secret could be written.
+    fn guarded(&self, ctx: Ctx) -> Ctx {
+        let redactor = self.redactor.clone();
+        let (blobs, traces) = (redactor.blobs(ctx.blobs), redactor.traces(ctx.traces));
+        Ctx { blobs, traces, redactor, ..ctx }
     }
 
     async fn answer(&self, effect: Effect, ctx: &Ctx) -> Result<Outcome, Failed> {
@@ -249,7 +267,12 @@ impl LocalEffects {
 
 impl Effects for LocalEffects {
     fn perform(&self, effect: Effect, ctx: Ctx) -> BoxFuture<'_, Outcome> {
-        Box::pin(async move { self.answer(effect, &ctx).await.unwrap_or_else(Failed::into_outcome) })
+        Box::pin(async move {
+            let ctx = self.guarded(ctx);
+            let outcome = self.answer(effect, &ctx).await.unwrap_or_else(Failed::into_outcome);
+            // Secrets may have become known meanwhile: a keyring is asked when it is needed.
+            ctx.redactor.outcome(outcome)
+        })
     }
 
     fn conclude(&self) -> BoxFuture<'_, ()> {

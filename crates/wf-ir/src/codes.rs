@@ -85,4 +85,5 @@ codes! {
     PROGRAM_MISSING = "WF0902", "a program is not found";
     UNTRUSTED = "WF0903", "the repository is not trusted";
     NO_REPOSITORY = "WF0904", "there is no repository";
+    KEY_MISSING = "WF0905", "a key for a role is missing";
 }

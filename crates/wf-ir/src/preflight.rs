@@ -21,6 +21,11 @@ pub enum RoleStatus {
         /// Why not, for a person.
         reason: String,
     },
+    /// Some model would do it, and there is no key for it.
+    Keyless {
+        /// Which key, and where it was looked for.
+        reason: String,
+    },
 }
 
 /// What a machine has.
@@ -85,6 +90,12 @@ fn check_roles(workflow: &Workflow, catalog: &Catalog, findings: &mut Vec<Diagno
         let reason = match catalog.roles.get(role) {
             Some(RoleStatus::Satisfied) => continue,
             Some(RoleStatus::Unsatisfied { reason }) => reason.as_str(),
+            Some(RoleStatus::Keyless { reason }) => {
+                let message = format!("there is no key for the role `{role}` of `{}`: {reason}", node.path);
+                let hint = "`whaleflow doctor` lists where keys are looked for; or give --mock with rules of the mock";
+                findings.push(Diagnostic::error(codes::KEY_MISSING, &node.span, message).with_hint(hint));
+                continue;
+            }
             None => "it is not configured",
         };
         let message = format!("nothing here satisfies the role `{role}` of `{}`: {reason}", node.path);

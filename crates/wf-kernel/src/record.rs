@@ -300,18 +300,20 @@ pub struct Prepared {
     pub tree: Option<String>,
     /// The most it can use before it asks for more; reserved before it starts.
     pub estimate: Amount,
-    /// Models that the role names before the one that it was resolved to, and why each was passed over. It changes no
-    /// answer, and is no part of the memo key.
+    /// What its model costs, in micro-dollars per million tokens: `{input, output, cached…}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Arc<Value>>,
+    /// Models that come first in the role's list, and why it is not one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<PassedOver>,
 }
 
-/// A model that was not asked.
+/// A model that was not chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver {
     /// `provider/model`.
     pub model: String,
-    /// For people.
+    /// Why not.
     pub why: String,
 }
 

@@ -181,6 +181,7 @@ impl Flights {
             steering: flight.steering.clone(),
             meter: flight.meter.clone(),
             grant: owners_grant(&owned.runtime.store, &owned.run, owned.epoch),
+            redactor: wf_effects::secret::Redactor::default(),
         };
         let id = effect.id.clone();
         let effects = owned.runtime.effects.clone();

@@ -318,6 +318,7 @@ impl Working<'_> {
             steering: steering.clone(),
             meter: meter.clone(),
             grant: self.grant(&task),
+            redactor: wf_effects::secret::Redactor::default(),
         };
         let (id, effects) = (effect.id.clone(), parts.effects.clone());
         let handle = self.set.spawn(async move { effects.perform(effect, ctx).await });

@@ -60,6 +60,8 @@ fn runtime(store: &Store, scratch: &Path) -> Runtime {
         scratch: ScratchDir::open(scratch).unwrap(),
         is_trusted: false,
         supervisor: None,
+        redactor: wf_effects::secret::Redactor::default(),
+        models: None,
         build_cache: None,
     });
     Runtime {

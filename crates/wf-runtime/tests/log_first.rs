@@ -146,6 +146,8 @@ async fn no_effect_begins_before_its_order_is_durable() {
             scratch: ScratchDir::open(scratch.path()).unwrap(),
             is_trusted: false,
             supervisor: None,
+            redactor: wf_effects::secret::Redactor::default(),
+            models: None,
             build_cache: None,
         }),
         log,

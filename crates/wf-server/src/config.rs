@@ -1,6 +1,8 @@
 //! What is configured: the user's file, and the few harmless keys that a trusted repository may set.
 
-use std::collections::BTreeMap;
+mod models;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use crate::environment::Environment;
 use crate::error::Error;
 use crate::project::Project;
 
+pub use models::{HeaderConfig, ModelsConfig, ProviderConfig};
+
 /// The largest file of configuration.
 const CONFIG_BYTES_MAX: u64 = 256 << 10;
 
@@ -23,6 +27,8 @@ pub struct Config {
     pub run: RunConfig,
     /// How trees are shared out, and what builds in them begin with.
     pub trees: TreesConfig,
+    /// Who answers for roles; nobody is the mock. Only the user's own file says so.
+    pub models: ModelsConfig,
 }
 
 /// How trees are shared out, and what builds in them begin with.
@@ -75,8 +81,8 @@ pub struct RunConfig {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A file as it is written. Its keys are harmless, so a repository may have all but `trees.dir`: none names a provider, a
-/// URL, a header, a key, a driver or a sandbox.
+/// A file as it is written. A repository may have what is harmless, which is all but `trees.dir`, providers and roles: none
+/// names a URL, a header, a key, a driver or a sandbox.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
@@ -84,6 +90,17 @@ struct ConfigFile {
     run: RunSection,
     #[serde(default)]
     trees: TreesSection,
+    #[serde(default)]
+    providers: BTreeMap<toml::Spanned<String>, models::ProviderSection>,
+    #[serde(default)]
+    roles: BTreeMap<toml::Spanned<String>, models::RoleSection>,
+}
+
+/// What of a repository's file is refused before it is read any further.
+#[derive(Debug, Default, Deserialize)]
+struct UsersOwn {
+    providers: Option<toml::Spanned<toml::Value>>,
+    roles: Option<toml::Spanned<toml::Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -97,6 +114,28 @@ struct TreesSection {
     keep: Option<toml::Spanned<String>>,
     keep_ttl: Option<toml::Spanned<String>>,
     dir: Option<toml::Spanned<PathBuf>>,
+}
+
+/// The places of keys that a file names, found without believing in the rest of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyNames {
+    /// Variables of the environment.
+    pub(crate) env: BTreeSet<String>,
+}
+
+impl KeyNames {
+    /// Those of a text: `providers.*.key` and `providers.*.headers.*`.
+    pub(crate) fn of(text: &str) -> Self {
+        let file: toml::Table = toml::from_str(text).unwrap_or_default();
+        let providers = file.get("providers").and_then(toml::Value::as_table);
+        let mut found = Self::default();
+        for provider in providers.iter().flat_map(|providers| providers.values()) {
+            let headers = provider.get("headers").and_then(toml::Value::as_table);
+            let places = headers.iter().flat_map(|headers| headers.values()).chain(provider.get("key"));
+            found.env.extend(places.filter_map(|place| place.get("env")?.as_str().map(str::to_owned)));
+        }
+        found
+    }
 }
 
 /// Whose file it is.
@@ -130,6 +169,16 @@ impl Config {
         Ok(config)
     }
 
+    /// Reads who answers for roles, which only the user's file says.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn load_models(environment: &Environment) -> Result<ModelsConfig, Error> {
+        let mut config = Self::default();
+        config.read(&environment.config_file()?, By::User)?;
+        Ok(config.models)
+    }
+
     fn read(&mut self, path: &Path, by: By) -> Result<(), Error> {
         match read_text(path)? {
             Some(text) => self.take(&text, &path.display().to_string(), by),
@@ -143,8 +192,15 @@ impl Config {
             let (line, column) = span.map_or((0, 0), |span| place(text, span.start));
             Error::Config { file: file.to_owned(), line, column, message }
         };
-        let read: ConfigFile =
-            toml::from_str(text).map_err(|error| at(error.span(), error.message().replace('\n', ", ")))?;
+        let malformed = |error: toml::de::Error| at(error.span(), unquoted(error.message()));
+        if by == By::Repository {
+            let own: UsersOwn = toml::from_str(text).map_err(malformed)?;
+            if let Some(found) = own.providers.or(own.roles) {
+                let message = "only the user's own file may name providers and roles; nothing of this one is used";
+                return Err(at(Some(found.span()), message.to_owned()));
+            }
+        }
+        let read: ConfigFile = toml::from_str(text).map_err(malformed)?;
         if let Some(usd) = &read.run.budget_usd {
             let text = match usd.get_ref() {
                 toml::Value::Integer(number) => number.to_string(),
@@ -160,7 +216,11 @@ impl Config {
         }
         self.run.budget_tokens = read.run.budget_tokens.or(self.run.budget_tokens);
         self.run.labels.extend(read.run.labels);
-        self.trees.take(read.trees, by).map_err(|(span, message)| at(Some(span), message))
+        let placed = |(span, message)| at(Some(span), message);
+        if by == By::User {
+            self.models = ModelsConfig::of(read.providers, read.roles).map_err(placed)?;
+        }
+        self.trees.take(read.trees, by).map_err(placed)
     }
 }
 
@@ -208,7 +268,15 @@ impl TreesConfig {
     }
 }
 
-fn read_text(path: &Path) -> Result<Option<String>, Error> {
+/// What a parser says, in one line and without the texts that it quotes: one of them may be a key.
+fn unquoted(message: &str) -> String {
+    let line = message.replace('\n', ", ");
+    let Some((before, rest)) = line.split_once("string \"") else { return line };
+    let after = rest.rsplit_once('"').map_or("", |(_, after)| after);
+    format!("{before}string{after}")
+}
+
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, Error> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -273,10 +341,6 @@ mod tests {
             expect![[
                 r#"RunConfig { budget_usd_micros: Some(2000000), budget_tokens: None, timeout_ms: None, labels: {} }"#
             ]],
-        );
-        check(
-            "[providers]\nurl = \"x\"",
-            expect!["WF0703 config.toml:1:2: unknown field `providers`, expected `run` or `trees`"],
         );
         check(
             "[run]\nsandbox = false",

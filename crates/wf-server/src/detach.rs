@@ -8,6 +8,7 @@ use wf_store::RunId;
 
 use crate::engine::{Engine, Terms};
 use crate::error::Error;
+use crate::keys::KEYS_HANDED;
 use crate::project::make_private_dir;
 use crate::source::child_program;
 
@@ -41,7 +42,10 @@ pub fn detach(engine: &Engine, run: &RunId, terms: Terms) -> Result<(u32, std::p
     }
     let environment = &engine.environment;
     let program = child_program(environment);
-    let pid = spawn_apart(&program, &args, environment.cwd(), environment.vars(), log)
+    let keys = environment.keys().handed_on();
+    let mut vars = environment.vars().clone();
+    vars.extend(keys.is_some().then(|| (KEYS_HANDED.to_owned(), "1".to_owned())));
+    let pid = spawn_apart(&program, &args, environment.cwd(), &vars, log, keys.as_ref())
         .map_err(Error::io("start", &program))?;
     Ok((pid, path))
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
-use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
+use tokio::sync::OnceCell;
+use wf_effects::local::{Catalog, LocalEffects, LocalOptions, Models};
 use wf_effects::mock::Rules;
 use wf_effects::{Clock, RealClock, ScratchDir, sweep_scratch};
 use wf_ir::{Digest, Kind, Workflow};
@@ -19,6 +20,7 @@ use crate::environment::Environment;
 use crate::error::Error;
 use crate::fixture;
 use crate::id::random_text;
+use crate::models::models_of;
 use crate::project::{Project, make_private_dir};
 use crate::source::child_program;
 use crate::trust::trust_of;
@@ -34,6 +36,7 @@ pub struct Engine {
     pub project: Project,
     /// Its store.
     pub store: Store,
+    models: OnceCell<Option<Arc<Models>>>,
 }
 
 /// This process as an owner of runs, known to be alive for as long as this value lives.
@@ -81,7 +84,23 @@ impl Engine {
     pub fn open(environment: &Environment, project: &Project) -> Result<Self, Error> {
         let store = project.open_store()?;
         sweep_scratch(&project.scratch_root());
-        Ok(Self { environment: environment.clone(), project: project.clone(), store })
+        Ok(Self::of(environment, project, store))
+    }
+
+    fn of(environment: &Environment, project: &Project, store: Store) -> Self {
+        Self { environment: environment.clone(), project: project.clone(), store, models: OnceCell::new() }
+    }
+
+    /// Who answers for roles, as it is configured when it is first asked for: one limiter for each provider in a process.
+    ///
+    /// # Errors
+    /// When the configuration is malformed.
+    pub(crate) async fn models(&self) -> Result<Option<Arc<Models>>, Error> {
+        let models = self.models.get_or_try_init(async || {
+            let config = Config::load_models(&self.environment)?;
+            models_of(&self.environment, &config).await
+        });
+        models.await.cloned()
     }
 
     /// Opens the project's store if there is one.
@@ -91,7 +110,7 @@ impl Engine {
     pub fn open_if_any(environment: &Environment, project: &Project) -> Result<Option<Self>, Error> {
         let store = project.open_store_if_any()?;
         sweep_scratch(&project.scratch_root());
-        Ok(store.map(|store| Self { environment: environment.clone(), project: project.clone(), store }))
+        Ok(store.map(|store| Self::of(environment, project, store)))
     }
 
     /// The time.
@@ -181,13 +200,18 @@ impl Engine {
             (None, _) => (None, false),
         };
         let build_cache = trees.as_ref().and_then(Trees::build_cache);
+        let catalog = Catalog { rules, seed: started.seed, is_paced };
+        // A run that the mock has begun goes on with the mock, whatever was configured since.
+        let models = if started.catalog == catalog.digest() { None } else { self.models().await? };
         Ok(LocalEffects::new(LocalOptions {
-            catalog: Catalog { rules, seed: started.seed, is_paced },
+            catalog,
+            models,
             trees,
             env: self.environment.vars().clone(),
             scratch: self.scratch_dir()?,
             is_trusted,
             supervisor: Some(child_program(&self.environment)),
+            redactor: self.environment.redactor().clone(),
             build_cache,
         }))
     }

@@ -3,21 +3,31 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use std::collections::BTreeSet;
 
-/// Environment variables, working directory and executable, as they were when the process began.
-#[derive(Clone, Debug)]
+use wf_effects::secret::{KeySource, Redactor};
+
+use crate::error::Error;
+use crate::keys;
+
+/// Environment variables, working directory and executable, as they were when the process began. Keys are not among the
+/// variables: they were taken out.
+#[derive(Clone)]
 pub struct Environment {
     vars: BTreeMap<String, String>,
     cwd: PathBuf,
     executable: PathBuf,
+    keys: KeySource,
 }
 
 impl Environment {
     /// Reads the surroundings. Variables that are not UTF-8 are left out: no part of whaleflow can use them.
     ///
+    /// The keys that the user's configuration names are taken out of them, and out of what others see of this process:
+    /// to be called once, while there is one thread.
+    ///
     /// # Errors
-    /// When there is no working directory, or the executable is not known.
+    /// When there is no working directory, the executable is not known, or a key would stay to be read.
     pub fn capture() -> Result<Self, Error> {
         let vars =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -27,12 +37,35 @@ impl Environment {
         })?;
         let executable = std::env::current_exe()
             .map_err(|error| Error::Bug(format!("the executable of this process is not known: {error}")))?;
-        Ok(Self { vars, cwd, executable })
+        let mut environment = Self::of(vars, cwd, executable);
+        let named = keys::names(&environment);
+        let there: BTreeSet<String> = named.into_iter().filter(|name| environment.vars.contains_key(name)).collect();
+        keys::take(&mut environment)?;
+        keys::wipe(&there)?;
+        Ok(environment)
     }
 
     /// Surroundings made up for a test.
     pub fn of(vars: BTreeMap<String, String>, cwd: PathBuf, executable: PathBuf) -> Self {
-        Self { vars, cwd, executable }
+        Self { vars, cwd, executable, keys: KeySource::none() }
+    }
+
+    /// Where keys come from.
+    pub fn keys(&self) -> &KeySource {
+        &self.keys
+    }
+
+    /// What knows the keys of this process, so that they are written nowhere.
+    pub fn redactor(&self) -> &Redactor {
+        self.keys.redactor()
+    }
+
+    pub(crate) fn set_keys(&mut self, keys: KeySource) {
+        self.keys = keys;
+    }
+
+    pub(crate) fn vars_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.vars
     }
 
     /// A variable; an empty one counts as not there.

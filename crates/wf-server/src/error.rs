@@ -206,6 +206,20 @@ pub enum Error {
         /// How many it has.
         records: u64,
     },
+    /// A key that is needed is not there, or not to be used.
+    #[error("{message}")]
+    Key {
+        /// Which, and why.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// What is to be recorded holds a key.
+    #[error("{what} holds a key that is configured here")]
+    HoldsKey {
+        /// What.
+        what: String,
+    },
     /// A run's budget is exhausted, and nothing raises it.
     #[error("the budget of run {run} is exhausted")]
     Exhausted {
@@ -244,6 +258,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("WF0724", "a log is full"),
     ("WF0725", "a defect of whaleflow"),
     ("WF0726", "a budget is exhausted"),
+    ("WF0727", "a key is missing or unsafe"),
+    ("WF0728", "a key would be recorded"),
     ("WF0740", "files that would change are not as they were"),
     ("WF0741", "there is nothing to apply"),
     ("WF0742", "what was applied has changed since"),
@@ -308,6 +324,8 @@ impl Error {
             Self::LogFull { .. } => "WF0724",
             Self::Bug(_) => "WF0725",
             Self::Exhausted { .. } => "WF0726",
+            Self::Key { .. } => "WF0727",
+            Self::HoldsKey { .. } => "WF0728",
         }
     }
 
@@ -316,7 +334,10 @@ impl Error {
         let text = match self {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::Invalid(found) | Self::Preflight(found) => return first_error(found).and_then(|it| it.hint.clone()),
-            Self::Branch { hint, .. } => hint.as_str(),
+            Self::Branch { hint, .. } | Self::Key { hint, .. } => hint.as_str(),
+            Self::HoldsKey { .. } => {
+                "take it out; a key belongs into the user's configuration, by `env`, `file` or `keyring`"
+            }
             Self::Git(error) => return error.hint().map(str::to_owned),
             Self::Apply(error) => error.hint(),
             Self::NoRun { .. } => {
@@ -354,11 +375,11 @@ impl Error {
         match self {
             Self::Usage { .. } | Self::Input { .. } | Self::NoRun { .. } | Self::ManyRuns { .. } => Class::Usage,
             Self::Branch { .. } => Class::Usage,
-            Self::Config { .. } | Self::Invalid(_) | Self::Fixture { .. } => Class::Invalid,
+            Self::Config { .. } | Self::Invalid(_) | Self::Fixture { .. } | Self::HoldsKey { .. } => Class::Invalid,
             Self::Preflight(found) => preflight_class(found),
             Self::Store(_) | Self::Io { .. } | Self::Unheard { .. } => Class::Store,
             Self::Damaged(_) | Self::Newer(_) | Self::Transfer { .. } => Class::Damaged,
-            Self::Untrusted { .. } => Class::Denied,
+            Self::Untrusted { .. } | Self::Key { .. } => Class::Denied,
             Self::Held { .. } | Self::Refused { .. } | Self::Checkout { .. } | Self::Exists { .. } => Class::Refused,
             Self::TimedOut { .. } | Self::LogFull { .. } => Class::Failed,
             Self::Git(error) => git_class(error),
@@ -381,10 +402,10 @@ fn first_error(found: &[Diagnostic]) -> Option<&Diagnostic> {
     found.iter().find(|it| it.severity == Severity::Error).or(found.first())
 }
 
-/// What is only missing a trust or a model is another matter than what cannot run at all.
+/// What is only missing a trust or a key is another matter than what cannot run at all.
 fn preflight_class(found: &[Diagnostic]) -> Class {
     let mut errors = found.iter().filter(|it| it.severity == Severity::Error);
-    if errors.all(|it| matches!(it.code, codes::UNTRUSTED | codes::ROLE_UNSATISFIED)) {
+    if errors.all(|it| matches!(it.code, codes::UNTRUSTED | codes::KEY_MISSING)) {
         return Class::Denied;
     }
     Class::Invalid
@@ -514,7 +535,8 @@ mod tests {
         check(Error::Invalid(finding(SOURCE_UNREADABLE)), "WF0704", 3);
         check(Error::Invalid(finding(SPELLING_UNKNOWN)), "WF0705", 3);
         check(Error::Preflight(finding(codes::UNTRUSTED)), "WF0903", 7);
-        check(Error::Preflight(finding(codes::ROLE_UNSATISFIED)), "WF0901", 7);
+        check(Error::Preflight(finding(codes::ROLE_UNSATISFIED)), "WF0901", 3);
+        check(Error::Preflight(finding(codes::KEY_MISSING)), "WF0905", 7);
         check(Error::Preflight(finding(codes::PROGRAM_MISSING)), "WF0902", 3);
         check(Error::NoRun { name: text() }, "WF0706", 2);
         check(Error::ManyRuns { prefix: text(), candidates: Vec::new() }, "WF0707", 2);
@@ -538,5 +560,7 @@ mod tests {
         check(Error::LogFull { records: 1 }, "WF0724", 1);
         check(Error::Bug(text()), "WF0725", 70);
         check(Error::Exhausted { run: text() }, "WF0726", 4);
+        check(Error::Key { message: text(), hint: text() }, "WF0727", 7);
+        check(Error::HoldsKey { what: text() }, "WF0728", 3);
     }
 }

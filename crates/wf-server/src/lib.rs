@@ -25,6 +25,8 @@ pub mod fleet;
 pub mod follow;
 mod id;
 mod inputs;
+mod keys;
+mod models;
 pub mod ops;
 mod project;
 pub mod source;

@@ -104,8 +104,10 @@ pub struct Ticket {
 /// # Errors
 /// When the store cannot take it.
 pub async fn send(engine: &Engine, run: &RunId, command: &Command) -> Result<Ticket, Error> {
+    let what = || Error::HoldsKey { what: "what is said to the run".to_owned() };
+    let command = engine.environment.redactor().record(command.clone()).ok_or_else(what)?;
     let row = engine.store.runs.head(run).await?;
-    let id = post(&engine.store, run, command, engine.now_ms()).await?;
+    let id = post(&engine.store, run, &command, engine.now_ms()).await?;
     Ok(Ticket { after: row.seq, cursor: row.inbox_cursor, id })
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wf_effects::git::{Git, GitError, Repository};
-use wf_effects::local::Catalog as RoleCatalog;
+use wf_effects::local::{Catalog as RoleCatalog, Models};
 use wf_effects::mock::Rules;
 use wf_ir::node::Budget;
 use wf_ir::{Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, RoleStatus, Span, Value, Workflow, codes, preflight};
@@ -23,6 +23,7 @@ use crate::files::read_named;
 use crate::fixture;
 use crate::id::new_run_id;
 use crate::inputs::{inputs_of, labels_of};
+use crate::models::models_of;
 use crate::project::{Project, make_private_dir, sync_dir};
 use crate::source::{Source, is_error};
 use crate::trust::trust_of;
@@ -87,6 +88,8 @@ pub struct Plan {
     pub place: Place,
     /// Where the mock's rules came from.
     pub rules_path: Option<PathBuf>,
+    /// Who answers for its roles; nobody is the mock, for each.
+    pub models: Option<Arc<Models>>,
     rules: Rules,
     rules_text: Option<String>,
     config: Config,
@@ -141,11 +144,13 @@ pub async fn plan(environment: &Environment, project: &Project, options: &RunOpt
         Place::Nowhere | Place::Fixture(_) => project,
     };
     let config = Config::load(environment, project, trust_of(project).is_some())?;
-    let catalog = catalog(environment, &workflow, &place);
+    // Who names rules for the mock wants the mock.
+    let models = if options.mock.is_some() { None } else { models_of(environment, &config.models).await? };
+    let catalog = catalog(environment, &workflow, &place, models.as_deref());
     let mut preflight = preflight(&workflow, &catalog);
     say_why_no_repository(&mut preflight, project);
     source.label_all(&mut preflight);
-    Ok(Plan { source, workflow, notes, preflight, place, rules_path, rules, rules_text, config })
+    Ok(Plan { source, workflow, notes, preflight, place, rules_path, models, rules, rules_text, config })
 }
 
 /// Begins a planned run. When this answers, its first records are durable and this process owns it.
@@ -188,14 +193,32 @@ pub async fn begin(
         origin: Origin::CommandLine { args: shown_args(workflow, &options.args) },
         parent: None,
         labels,
-        catalog: catalog.digest(),
+        catalog: match &plan.models {
+            None => catalog.digest(),
+            // The mock may be among those who are configured.
+            Some(models) => Digest::of_json(&(models.digest(), catalog.digest())),
+        },
         sandbox: "none".to_owned(),
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
+    let started = guarded(engine, plan, started)?;
     let effects = engine.effects(workflow, &started, owner.name(), terms.is_paced).await?;
     let runtime = engine.runtime(owner, effects, terms.slots);
     Ok(runtime.create(NewRun { workflow: workflow.clone(), started }).await?)
+}
+
+/// The first record without keys. What is kept under the digest of its text cannot be changed, so it must hold none.
+fn guarded(engine: &Engine, plan: &Plan, started: RunStarted) -> Result<RunStarted, Error> {
+    let redactor = engine.environment.redactor();
+    let holds = |what: &str| Err(Error::HoldsKey { what: what.to_owned() });
+    if !redactor.is_idle() && redactor.finds(plan.workflow.canonical()) {
+        return holds("the workflow");
+    }
+    if plan.rules_text.as_deref().is_some_and(|rules| redactor.finds(rules)) {
+        return holds("the file of the mock's rules");
+    }
+    redactor.record(started).map_or_else(|| holds("what the run is given"), Ok)
 }
 
 /// The checkout and the commit that a run's trees begin at.
@@ -258,6 +281,7 @@ async fn recorded(
             let digest = blake3::keyed_hash(&key(&engine.project)?, value.to_json().as_bytes());
             InputValue::Sensitive(Digest(*digest.as_bytes()))
         } else {
+            let value = engine.environment.redactor().value(&value).unwrap_or(value);
             let (reference, text) = ValueRef::of(Arc::new(value));
             if let Some(text) = text {
                 engine.store.blobs.put(Arc::from(text.into_bytes())).await?;
@@ -376,15 +400,27 @@ fn say_why_no_repository(found: &mut [Diagnostic], project: &Project) {
     }
 }
 
-fn catalog(environment: &Environment, workflow: &Workflow, place: &Place) -> Catalog {
-    // The mock does every role.
+fn catalog(environment: &Environment, workflow: &Workflow, place: &Place, models: Option<&Models>) -> Catalog {
     let named = workflow.nodes().iter().filter_map(|node| node.role.clone());
-    let roles = named.chain([DEFAULT_ROLE.to_owned()]).map(|role| (role, RoleStatus::Satisfied)).collect();
+    let status = |role: &str| status_of(workflow, role, models);
+    let roles = named.chain([DEFAULT_ROLE.to_owned()]).map(|role| (role.clone(), status(&role))).collect();
     let (trusted, has_repository) = match place {
         Place::Nowhere | Place::Fixture(_) => (true, true),
         Place::Checkout { project, .. } => (trust_of(project).is_some(), project.is_repository()),
     };
     Catalog { roles, programs: programs_of(environment, workflow), trusted, has_repository }
+}
+
+/// Whether somebody does a role. The mock does every one, where nobody is configured.
+fn status_of(workflow: &Workflow, role: &str, models: Option<&Models>) -> RoleStatus {
+    let Some(models) = models else { return RoleStatus::Satisfied };
+    match models.resolve(workflow, role) {
+        Err(unsatisfied) => RoleStatus::Unsatisfied { reason: unsatisfied.reasons.join("; ") },
+        Ok(resolved) => match models.lacks_key(&resolved.chosen) {
+            Some(why) => RoleStatus::Keyless { reason: format!("{}: {why}", resolved.chosen) },
+            None => RoleStatus::Satisfied,
+        },
+    }
 }
 
 /// The programs that the workflow's commands name and that are here.

@@ -83,6 +83,8 @@ async fn exported(temp: &TempDir) -> String {
         scratch,
         is_trusted: false,
         supervisor: None,
+        redactor: wf_effects::secret::Redactor::default(),
+        models: None,
         build_cache: None,
     };
     let owner = engine.announce().unwrap();

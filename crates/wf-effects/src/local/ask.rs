@@ -1,4 +1,4 @@
-//! Performing what models do: asks and agents. For now the mock answers for all of them.
+//! Performing what models do: asks and agents. Here the mock answers; [`super::model`] asks others.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::contract::Ctx;
 use crate::mock::{Answered, Edit, Reply, apply};
 
 /// How a wait ended.
-enum Waited {
+pub(super) enum Waited {
     Over,
     Cancelled,
     TimedOut,
@@ -34,6 +34,9 @@ impl LocalEffects {
         schema: Option<&Value>,
         ctx: &Ctx,
     ) -> Result<Outcome, Failed> {
+        if let Some(model) = self.model_of(prepared)? {
+            return Box::pin(self.ask_model(node, leaf, prepared, model, schema, ctx)).await;
+        }
         match self.reply(node, leaf, prepared, schema, ctx).await? {
             Ok(answered) if !answered.edits.is_empty() => Err(read_only().after(answered.usage)),
             Ok(answered) if !answered.tasks.is_empty() => {
@@ -172,7 +175,7 @@ impl LocalEffects {
 }
 
 /// Waits for something within what a node may take, unless it is ended.
-async fn bounded(node: &Node, ctx: &Ctx, waiting: impl Future<Output = ()>) -> Waited {
+pub(super) async fn bounded(node: &Node, ctx: &Ctx, waiting: impl Future<Output = ()>) -> Waited {
     let timeout = node.timeout_ms.map_or(Duration::MAX, Duration::from_millis);
     tokio::select! {
         biased;

@@ -24,7 +24,7 @@ const ENTRIES_MAX: usize = 500_000;
 
 /// A reference to `value`; its text is stored first where it is too large to be inline.
 pub(super) async fn value(value: Arc<Value>, ctx: &Ctx) -> Result<ValueRef, Failed> {
-    let (reference, text) = ValueRef::of(value);
+    let (reference, text) = ValueRef::of(ctx.redactor.value(&value).map_or(value, Arc::new));
     if let Some(text) = text {
         blob(text.into_bytes(), ctx).await?;
     }

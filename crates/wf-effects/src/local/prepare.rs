@@ -11,7 +11,7 @@ use wf_kernel::record::Prepared;
 use wf_kernel::{Amount, Usage};
 
 use super::failed::{Failed, failure, unsupported};
-use super::{LocalEffects, keep, role_name};
+use super::{LocalEffects, keep, model, role_name};
 use crate::contract::Ctx;
 use crate::mock::Question;
 use crate::template::Scope;
@@ -33,21 +33,23 @@ fn texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Value {
 
 impl LocalEffects {
     pub(super) async fn prepare(&self, node: &Node, leaf: &LeafRequest, ctx: &Ctx) -> Result<Prepared, Failed> {
-        let mut role = Arc::new(Value::Null);
+        let mut chosen = None;
         let mut estimate = Amount::default();
         let request = match &node.kind {
             Kind::Ask(ask) => {
                 let prompt = self.render(node, &ask.prompt, leaf).await?;
-                role = self.role(&ctx.workflow, role_name(node));
+                let who = self.chosen(&ctx.workflow, role_name(node))?;
                 let (request, most) = self.messages(node, leaf, prompt, ask.output.as_ref(), ctx);
-                estimate = most;
+                estimate = who.model.as_ref().map_or(most, |model| model::estimate(&request, &who, model));
+                chosen = Some(who);
                 request
             }
             Kind::Agent(agent) => {
                 let prompt = self.render(node, &agent.prompt, leaf).await?;
-                role = self.role(&ctx.workflow, role_name(node));
+                let who = self.chosen(&ctx.workflow, role_name(node))?;
                 let (request, most) = self.messages(node, leaf, prompt, agent.output.as_ref(), ctx);
-                estimate = most;
+                estimate = who.model.as_ref().map_or(most, |model| model::estimate(&request, &who, model));
+                chosen = Some(who);
                 request
             }
             Kind::Command(command) => Box::pin(self.command_request(node, leaf, command)).await?,
@@ -59,7 +61,11 @@ impl LocalEffects {
         };
         let tree = self.tree_id(&leaf.tree).await?;
         let request = keep::value(Arc::new(request), ctx).await?;
-        Ok(Prepared { role, request, tree, estimate, passed_over: Vec::new() })
+        let model = chosen.as_ref().and_then(|chosen| chosen.model.as_ref());
+        let price = model.and_then(|model| model.price).map(|price| Arc::new(price.to_value()));
+        let passed_over = model.map(model::passed_over).unwrap_or_default();
+        let role = chosen.map_or_else(|| Arc::new(Value::Null), |chosen| chosen.role);
+        Ok(Prepared { role, request, tree, estimate, price, passed_over })
     }
 
     /// What a model is asked, and the most that the answer can use.

@@ -7,6 +7,8 @@ use wf_ir::Value;
 use wf_store::{RunId, Traces};
 
 use crate::contract::Ctx;
+use crate::models::Delta;
+use crate::secret::{Redactor, RedactorStream};
 
 /// The trace of one instance.
 pub(super) struct Trace {
@@ -25,5 +27,45 @@ impl Trace {
         let Some(run) = &self.run else { return };
         let fields = [("stream", stream), ("text", text)].map(|(name, text)| (name.to_owned(), Value::from(text)));
         self.traces.append(run, &self.path, Value::Map(fields.into()).to_json());
+    }
+}
+
+/// Lines of text that comes in pieces are traced when they are this long, whether they have ended or not.
+const PIECE_BYTES: usize = 160;
+
+/// What a model says, piece by piece, a secret across several of them included.
+pub(super) struct TracedText<'a> {
+    trace: &'a Trace,
+    streams: [(&'static str, RedactorStream, String); 2],
+}
+
+impl<'a> TracedText<'a> {
+    pub(super) fn new(trace: &'a Trace, redactor: &Redactor) -> Self {
+        Self { trace, streams: ["say", "think"].map(|name| (name, redactor.stream(), String::new())) }
+    }
+
+    /// Takes what came.
+    pub(super) fn take(&mut self, delta: Delta<'_>) {
+        let (at, piece) = match delta {
+            Delta::Text(piece) => (0, piece),
+            Delta::Reasoning(piece) => (1, piece),
+            Delta::ToolCall(name) => return self.trace.line("call", name),
+        };
+        let (name, stream, line) = &mut self.streams[at];
+        line.push_str(&stream.push(piece));
+        if line.len() >= PIECE_BYTES || line.ends_with('\n') {
+            self.trace.line(name, line.trim_end_matches('\n'));
+            line.clear();
+        }
+    }
+
+    /// Traces what is left.
+    pub(super) fn finish(mut self) {
+        for (name, stream, line) in &mut self.streams {
+            line.push_str(&stream.finish());
+            if !line.is_empty() {
+                self.trace.line(name, line);
+            }
+        }
     }
 }

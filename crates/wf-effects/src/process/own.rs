@@ -1,7 +1,7 @@
 //! Children that are this program again: those that limit themselves, and those that go on alone.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Bounds, Finished, SpawnError, Spec, known, run};
 use crate::contract::CancelToken;
+use crate::secret::Secret;
 
 /// A child of our own: this program again, which limits itself before it reads anything.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ pub async fn run_child(spec: ChildSpec, cancel: &CancelToken) -> Result<Finished
     run(&spec, cancel, &|_, _| {}).await
 }
 
-/// Starts this program again in a process group of its own, to go on when this process is gone. It reads nothing and
+/// Starts this program again in a process group of its own, to go on when this process is gone. It reads `handed` and
 /// writes into `log`. Answers with its process id.
 ///
 /// # Errors
@@ -56,14 +57,19 @@ pub fn spawn_apart(
     cwd: &Path,
     env: &BTreeMap<String, String>,
     log: std::fs::File,
+    handed: Option<&Secret>,
 ) -> io::Result<u32> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
     let mut command = std::process::Command::new(program);
-    command.args(args).current_dir(cwd).env_clear().envs(env).stdin(Stdio::null()).process_group(0);
+    let stdin = if handed.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.args(args).current_dir(cwd).env_clear().envs(env).stdin(stdin).process_group(0);
     command.stdout(log.try_clone()?).stderr(log);
-    let (child, known) = known::started(|| command.spawn(), |child| Some(child.id()))?;
+    let (mut child, known) = known::started(|| command.spawn(), |child| Some(child.id()))?;
     // It goes on after this process, so it stays known for as long as this process lives.
     std::mem::forget(known);
+    if let (Some(handed), Some(mut stdin)) = (handed, child.stdin.take()) {
+        stdin.write_all(handed.expose().as_bytes())?;
+    }
     Ok(child.id())
 }
 

@@ -127,6 +127,8 @@ impl World {
             is_trusted: means.is_trusted,
             build_cache: None,
             supervisor: None,
+            redactor: wf_effects::secret::Redactor::default(),
+            models: None,
         });
         Self {
             dir,
@@ -151,6 +153,7 @@ impl World {
             steering: self.steering.clone(),
             meter: wf_effects::Meter::unlimited(),
             grant: Grant::unshared(),
+            redactor: wf_effects::secret::Redactor::default(),
         }
     }
 

@@ -314,6 +314,7 @@ fn prepared(leaf: &LeafRequest) -> Outcome {
         request: ValueRef::of(Arc::new(request)).0,
         tree,
         estimate: Amount { tokens: 100, cost_usd_micros: 50 },
+        price: None,
         passed_over: Vec::new(),
     }))
 }

@@ -157,6 +157,8 @@ pub(crate) fn prepared(effect: &EffectId, tree: &TreeUse) -> Outcome {
             TreeUse::Snapshot { commit, .. } => Some(commit.clone()),
         },
         estimate: if is_free { Amount::default() } else { estimate },
+        price: None,
+        passed_over: Vec::new(),
     }))
 }
 
