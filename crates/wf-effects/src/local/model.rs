@@ -18,8 +18,8 @@ use crate::models::catalog::Wanted;
 use crate::models::outage::Outages;
 use crate::models::typed::{self, Answer, Budget, NoAnswer, REPAIRS_MAX, Wish};
 use crate::models::{
-    Call, Catalog, Feature, Message, Model, ModelError, ModelErrorKind, ModelRef, ModelRequest, Price, Providers, Resolved,
-    Response, Speaker, Unsatisfied, price,
+    Call, Catalog, Feature, Message, Model, ModelError, ModelErrorKind, ModelRef, ModelRequest, Price, Providers,
+    Resolved, Response, Speaker, Unsatisfied, price,
 };
 
 /// How often a leaf waits in a row for a provider that is out, before it fails.
@@ -48,10 +48,10 @@ impl Models {
     /// # Errors
     /// When nobody can do it.
     pub fn resolve(&self, workflow: &Workflow, role: &str) -> Result<Resolved, Unsatisfied> {
-        let wanted = workflow.roles().get(role).map_or_else(Wanted::default, |role| Wanted {
-            needs: role.needs.clone(),
-            params: role.params.clone(),
-        });
+        let wanted = workflow
+            .roles()
+            .get(role)
+            .map_or_else(Wanted::default, |role| Wanted { needs: role.needs.clone(), params: role.params.clone() });
         let mut health = self.providers.health();
         let now_ms = self.clock.now_ms();
         let missing = Outages::default();
@@ -222,13 +222,7 @@ impl LocalEffects {
     }
 
     /// For how long a leaf waits before it is prepared again, and perhaps done by another model; none is that it fails.
-    fn pause_after(
-        &self,
-        error: &ModelError,
-        leaf: &LeafRequest,
-        chosen: &ModelRef,
-        ctx: &Ctx,
-    ) -> Option<u64> {
+    fn pause_after(&self, error: &ModelError, leaf: &LeafRequest, chosen: &ModelRef, ctx: &Ctx) -> Option<u64> {
         if let ModelErrorKind::Throttled { retry_after_ms } = error.kind {
             return Some(retry_after_ms);
         }

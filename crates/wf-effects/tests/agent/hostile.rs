@@ -22,7 +22,20 @@ async fn calls_that_fit_nothing_are_answered() {
         ("read", r#"{"path":"output:9"}"#),
         ("hand_back", "{}"),
     ])];
-    expect![[""]].assert_eq(&run(Case { turns, ..Case::default() }).await.shown);
+    expect![[r#"
+        error: there is no tool "launch_rockets" here; there are: read, write, edit, glob, grep, hand_back
+        error: the arguments are not a JSON object
+        error: the arguments do not fit: at /path: 7 is not of type "string"
+        error: the arguments do not fit: Additional properties are not allowed ('mode' was unexpected)
+        error: the arguments do not fit: "old" is a required property; "new" is a required property
+        error: "[[" is no glob: a `[` without its `]` in glob "[["
+        error: no regular expression: unclosed group
+        error: "missing": there is no such file
+        error: there is no output "output:9"
+        error: it cannot be taken: `result` is missing
+        done in 2 turns: "done"
+    "#]]
+    .assert_eq(&run(Case { turns, ..Case::default() }).await.shown);
 }
 
 #[tokio::test]
@@ -81,5 +94,10 @@ async fn no_path_leads_out_of_the_tree() {
 async fn what_is_no_text_is_said_to_be_none() {
     let files: &[(&str, &str)] = &[("binary", "a\0b"), ("long", "x")];
     let turns = vec![call("read", r#"{"path":"binary"}"#), call("read", r#"{"path":"long","offset":9}"#)];
-    expect![[""]].assert_eq(&run(Case { turns, files, ..Case::default() }).await.shown);
+    expect![[r#"
+        error: binary: it is no text, but 3 bytes of something else
+        error: long: it has 1 lines
+        done in 3 turns: "done"
+    "#]]
+    .assert_eq(&run(Case { turns, files, ..Case::default() }).await.shown);
 }
