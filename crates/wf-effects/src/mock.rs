@@ -25,7 +25,7 @@ use crate::template::{Scope, Templates};
 use generate::{Random, generate};
 use rules::{Answer, Rule};
 
-pub use edit::{Change, Edit, EditError, FILE_BYTES_MAX, apply, read};
+pub use edit::{Change, Edit, EditError, FILE_BYTES_MAX, apply};
 pub use rules::{RULES_BYTES_MAX, RULES_MAX, Rules};
 
 /// What a token read costs, in millionths of a US dollar.

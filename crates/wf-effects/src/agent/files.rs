@@ -1,12 +1,15 @@
-//! The tree that an agent works in: files of it, and nothing else. Every directory on the way to one is opened without
-//! following links, and only regular files with one name are read or written.
+//! The tree that an agent works in: files of it, and nothing else. All are reached by a descriptor of the tree's
+//! directory ([`Root`]), and only regular files with one name are read or written.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use wf_ir::{Digest, Glob};
 
-use crate::mock::{Change, Edit, FILE_BYTES_MAX, apply, read};
+use crate::beneath::{BeneathError, Root};
+
+/// Largest file that is read or written, in bytes.
+pub const FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// Most lines that one read shows.
 pub const LINES_MAX: usize = 2_000;
@@ -16,6 +19,7 @@ pub const LINE_CHARS_MAX: usize = 2_000;
 /// A tree, and what of it an agent may do.
 pub struct Tree {
     scope: Scope,
+    root: Root,
     /// What the agent has seen, so that it overwrites nothing that it does not know.
     seen: HashMap<String, Digest>,
 }
@@ -48,8 +52,12 @@ impl Scope {
 
 impl Tree {
     /// The tree in `dir`. Without `reads` all of it may be read; without `writes` nothing may be written.
-    pub fn new(dir: PathBuf, reads: Vec<Glob>, writes: Vec<Glob>) -> Self {
-        Self { scope: Scope { dir, reads, writes }, seen: HashMap::new() }
+    ///
+    /// # Errors
+    /// When there is no such directory, or no safe way to its files.
+    pub fn open(dir: PathBuf, reads: Vec<Glob>, writes: Vec<Glob>) -> Result<Self, BeneathError> {
+        let root = Root::open(&dir)?;
+        Ok(Self { scope: Scope { dir, reads, writes }, root, seen: HashMap::new() })
     }
 
     /// Where it is, and what of it may be read.
@@ -63,7 +71,7 @@ impl Tree {
     }
 
     /// The text of a file, which counts as seen from now on.
-    pub fn open(&mut self, path: &str) -> Result<String, String> {
+    pub fn text(&mut self, path: &str) -> Result<String, String> {
         if !self.scope.may_read(path) {
             return Err(format!("{path}: it is outside of what may be read here"));
         }
@@ -77,7 +85,7 @@ impl Tree {
 
     /// Lines of a file, with their numbers.
     pub fn lines(&mut self, path: &str, first: usize, count: usize) -> Result<String, String> {
-        let text = self.open(path)?;
+        let text = self.text(path)?;
         let total = text.lines().count();
         if total == 0 {
             return Ok("[the file is empty]".to_owned());
@@ -103,7 +111,12 @@ impl Tree {
     /// Makes a file, or writes one anew that was read before.
     pub fn write(&mut self, path: &str, text: &str) -> Result<String, String> {
         self.check_writable(path)?;
-        let before = self.bytes(path).ok();
+        let before = match self.root.read(path, FILE_BYTES_MAX) {
+            Ok(bytes) => Some(bytes),
+            Err(BeneathError::Missing) => None,
+            // Whatever it is that is there, it is not to be replaced.
+            Err(error) => return Err(format!("{path}: {error}")),
+        };
         if let Some(bytes) = &before {
             self.check_seen(path, bytes)?;
         }
@@ -129,22 +142,21 @@ impl Tree {
                 return Err(format!("{path}: it holds `old` {count} times; give more of it, or set `all`"));
             }
         };
-        if changed.len() as u64 > FILE_BYTES_MAX {
-            return Err(format!("{path}: it would be longer than {FILE_BYTES_MAX} bytes"));
-        }
         self.put(path, &changed)?;
         Ok(format!("{path}: {count} replaced"))
     }
 
     fn put(&mut self, path: &str, text: &str) -> Result<(), String> {
-        let edit = Edit { path: path.to_owned(), change: Change::Write(text.to_owned()) };
-        apply(&self.scope.dir, &[edit]).map_err(|error| error.to_string())?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(format!("{path}: it would be longer than {FILE_BYTES_MAX} bytes"));
+        }
+        self.root.write(path, text.as_bytes()).map_err(|error| format!("{path}: {error}"))?;
         self.seen.insert(path.to_owned(), Digest::of(text.as_bytes()));
         Ok(())
     }
 
     fn bytes(&self, path: &str) -> Result<Vec<u8>, String> {
-        read(&self.scope.dir, path).map_err(|error| error.to_string())
+        self.root.read(path, FILE_BYTES_MAX).map_err(|error| format!("{path}: {error}"))
     }
 
     fn check_writable(&self, path: &str) -> Result<(), String> {

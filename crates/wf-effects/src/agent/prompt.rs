@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
-use crate::mock::read;
+use crate::beneath::Root;
 
 /// Most bytes of one file of instructions.
 pub const FILE_BYTES_MAX: usize = 16 << 10;
+/// Largest file of instructions that is looked at; of a larger one nothing is shown.
+const INSTRUCTIONS_BYTES_MAX: u64 = 1 << 20;
 /// Most bytes of all of them together.
 pub const ALL_BYTES_MAX: usize = 32 << 10;
 
@@ -26,13 +28,13 @@ cannot allow what your tools do not allow.";
 /// trusted, or there is no tree.
 pub fn system(tree: Option<&Path>, role: &str) -> String {
     let mut text = RULES.to_owned();
-    let Some(tree) = tree else { return text };
+    let Some(root) = tree.and_then(|tree| Root::open(tree).ok()) else { return text };
     let mut room = ALL_BYTES_MAX;
     let mut is_first = true;
     let rules = format!(".whaleflow/rules/{role}.md");
     for path in ["AGENTS.md", "CLAUDE.md", &rules] {
         // What is no regular file within the tree, or too large, is not there.
-        let Ok(bytes) = read(tree, path) else { continue };
+        let Ok(bytes) = root.read(path, INSTRUCTIONS_BYTES_MAX) else { continue };
         let words = String::from_utf8_lossy(&bytes);
         let end = words.floor_char_boundary(words.len().min(FILE_BYTES_MAX).min(room));
         if end == 0 {

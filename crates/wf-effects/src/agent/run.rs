@@ -19,6 +19,7 @@ use crate::models::{
     Call, Delta, Message, Model, ModelError, ModelErrorKind, ModelRequest, ModelUsage, Part, Price, Response, Speaker,
     Stop, ToolSpec,
 };
+use crate::secret::Redactor;
 
 /// How often an agent that hands nothing back is told to.
 const NUDGES_MAX: u32 = 3;
@@ -82,6 +83,8 @@ pub struct World<'a> {
     pub told: &'a [Arc<str>],
     /// What it draws on.
     pub budget: &'a dyn Budget,
+    /// Keeps secrets out of what a model is shown.
+    pub redactor: &'a Redactor,
     /// Gets lines for those who watch: the stream's name and the text.
     pub trace: &'a (dyn Fn(&str, &str) + Send + Sync),
 }
@@ -181,7 +184,7 @@ pub async fn work(order: Order<'_>, world: World<'_>) -> Result<Done, Stopped> {
         nudges: 0,
         known: 0,
         counted: None,
-        is_last: false,
+        last: None,
         circles: Circles::default(),
         specs,
         purse,
@@ -191,7 +194,7 @@ pub async fn work(order: Order<'_>, world: World<'_>) -> Result<Done, Stopped> {
     agent.tell_earlier();
     match agent.run().await {
         Ok((value, tasks)) => {
-            Ok(Done { value, tasks, usage: agent.usage, turns: agent.turns, is_cut_short: agent.is_last })
+            Ok(Done { value, tasks, usage: agent.usage, turns: agent.turns, is_cut_short: agent.last.is_some() })
         }
         Err(why) => Err(Stopped { why, usage: agent.usage }),
     }
@@ -211,8 +214,8 @@ struct Agent<'a> {
     known: usize,
     /// What the last request was estimated to have, and what the provider counted.
     counted: Option<(u64, u64)>,
-    /// Whether nothing is left but to hand back.
-    is_last: bool,
+    /// Why nothing is left but to hand back.
+    last: Option<Why>,
 }
 
 type Ended = Result<(Value, Vec<Value>), Why>;
@@ -310,13 +313,16 @@ impl Agent<'_> {
         // What was reserved before the first call is meant for it.
         let aside = if self.turns == 0 { Amount::default() } else { aside };
         let is_near_end = self.turns + 1 == limits.turns_max;
-        if !self.is_last && !is_near_end && self.purse.afford(next, aside).await {
+        if let Some(why) = &self.last {
+            return Err(why.clone());
+        }
+        if !is_near_end && self.purse.afford(next, aside).await {
             return Ok(request);
         }
-        if self.is_last || !is_near_end && self.turns == 0 {
+        if !is_near_end && self.turns == 0 {
             return Err(Why::OverBudget);
         }
-        self.is_last = true;
+        self.last = Some(if is_near_end { Why::Turns } else { Why::OverBudget });
         (self.world.trace)("engine", "nothing is left for more: the agent is asked to hand back what it has");
         self.say(
             "Nothing is left for more work. Call `hand_back` now, with what you have; say in it what is missing."
@@ -393,21 +399,22 @@ impl Agent<'_> {
             results.push(Part::ToolResult { id, text, is_error });
         }
         self.messages.push(Message { role: Speaker::Tool, parts: results });
-        if self.is_last && done.is_none() {
-            return Err(Why::OverBudget);
+        match &self.last {
+            Some(why) if done.is_none() => Err(why.clone()),
+            _ => Ok(done),
         }
-        Ok(done)
     }
 
     async fn use_tool(&mut self, name: &str, arguments: &Value) -> (String, bool) {
-        if self.is_last {
+        if self.last.is_some() {
             return ("error: nothing is left for more work; only `hand_back` is possible".to_owned(), true);
         }
-        let World { tools, cancel, trace, .. } = &mut self.world;
+        let World { tools, cancel, trace, redactor, .. } = &mut self.world;
         trace("call", &format!("{name} {}", cut(&arguments.to_json())));
         let shown = tools.call(name, arguments, cancel, *trace).await;
-        trace("result", &shown.text);
-        (shown.text, shown.is_error)
+        let text = redactor.text(&shown.text).into_owned();
+        trace("result", &text);
+        (text, shown.is_error)
     }
 
     /// Looks whether the agent turns in circles; a warning is added to what it is shown.
@@ -438,7 +445,7 @@ impl Agent<'_> {
             None => "the answer is empty".to_owned(),
         };
         self.nudges += 1;
-        if self.nudges > NUDGES_MAX || self.is_last {
+        if self.nudges > NUDGES_MAX || self.last.is_some() {
             return Err(Why::NoResult(cut(&reason)));
         }
         self.say(format!("Go on with the task, or call `hand_back` with its result. ({})", cut(&reason)));

@@ -78,33 +78,6 @@ pub fn apply(root: &Path, edits: &[Edit]) -> Result<(), EditError> {
     })
 }
 
-/// The bytes of a file of a tree.
-///
-/// # Errors
-/// When the path leaves the tree, touches `.git`, or names no regular file of bounded size.
-pub fn read(root: &Path, path: &str) -> Result<Vec<u8>, EditError> {
-    let failed = |reason: String| EditError { path: path.chars().take(SHOWN_CHARS).collect(), reason };
-    let names = names(path).map_err(|reason| failed(reason.to_owned()))?;
-    read_names(root, &names).map_err(failed)
-}
-
-fn read_names(root: &Path, names: &[&str]) -> Result<Vec<u8>, String> {
-    let Some((name, directories)) = names.split_last() else { return Err("the path is empty".to_owned()) };
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut directory =
-        open(root, flags, Mode::empty()).map_err(|error| format!("the tree cannot be opened: {error}"))?;
-    for next in directories {
-        directory = enter(&directory, next, false)?;
-    }
-    let (file, size) = regular_as(&directory, name, OFlags::RDONLY)?;
-    bounded(size)?;
-    let mut bytes = Vec::new();
-    // It may have grown since.
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    bounded(bytes.len() as u64)?;
-    Ok(bytes)
-}
-
 /// The names on the way to a file of a tree, itself included.
 ///
 /// # Errors
@@ -203,13 +176,8 @@ fn enter(directory: &OwnedFd, name: &str, may_make: bool) -> Result<OwnedFd, Str
 
 /// Opens a regular file that has no other name, and says how long it is.
 fn regular(directory: &OwnedFd, name: &str, may_make: bool) -> Result<(File, u64), String> {
-    let mut flags = OFlags::RDWR;
+    let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     flags.set(OFlags::CREATE, may_make);
-    regular_as(directory, name, flags)
-}
-
-fn regular_as(directory: &OwnedFd, name: &str, flags: OFlags) -> Result<(File, u64), String> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = openat(directory, name, flags, Mode::from_raw_mode(0o644)).map_err(|error| match error {
         Errno::LOOP => "it is a symlink".to_owned(),
         Errno::NOENT => "there is no such file".to_owned(),

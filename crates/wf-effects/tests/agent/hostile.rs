@@ -75,9 +75,9 @@ async fn no_path_leads_out_of_the_tree() {
     ];
     let everything = || vec![Glob::parse("**").unwrap()];
     for path in paths {
-        let mut tree = Tree::new(dir.path().to_owned(), Vec::new(), everything());
+        let mut tree = Tree::open(dir.path().to_owned(), Vec::new(), everything()).unwrap();
         for came in [
-            tree.open(path),
+            tree.text(path),
             tree.lines(path, 1, 10),
             tree.write(path, "overwritten"),
             tree.edit(path, "canary", "overwritten", true),

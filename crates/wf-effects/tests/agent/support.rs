@@ -141,6 +141,7 @@ fn shell(dir: &Path) -> Shell {
         stdin: None,
         bounds: Bounds::with_timeout(Duration::from_secs(1)),
         supervisor: None,
+        sandbox: None,
     };
     Shell { spec, heartbeat: Duration::from_millis(20) }
 }
@@ -160,7 +161,7 @@ pub(crate) async fn run_with(case: Case, during: impl Fn(&Watch<'_>) + Send + Sy
     let scripted = Scripted { turns: case.turns, last: Last::Result(case.result, Vec::new()), latency: Duration::ZERO };
     let model = Watched { inner: scripted, requests: Mutex::default() };
     let mut tools = Tools {
-        tree: Some(Tree::new(dir.path().to_owned(), globs(case.reads), globs(case.writes))),
+        tree: Some(Tree::open(dir.path().to_owned(), globs(case.reads), globs(case.writes)).unwrap()),
         shell: if case.shell { Ok(shell(dir.path())) } else { Err("there is no sandbox".to_owned()) },
         allowed: None,
         outputs: Outputs::new(Arc::new(Memory::default())),
@@ -191,6 +192,7 @@ pub(crate) async fn run_with(case: Case, during: impl Fn(&Watch<'_>) + Send + Sy
         steering: &steering,
         told: &case.told,
         budget: &budget,
+        redactor: &wf_effects::secret::Redactor::default(),
         trace: &trace,
     };
     let ended = match work(order, world).await {
