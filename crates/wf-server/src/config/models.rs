@@ -165,7 +165,8 @@ fn mock() -> ProviderConfig {
 impl ProviderSection {
     fn read(self, span: Range<usize>) -> Result<ProviderConfig, Wrong> {
         let kind = ProviderKind::parse(self.kind.get_ref());
-        let kind = kind.ok_or_else(|| (self.kind.span(), "a provider is of kind openai, anthropic or mock".to_owned()))?;
+        let kind =
+            kind.ok_or_else(|| (self.kind.span(), "a provider is of kind openai, anthropic or mock".to_owned()))?;
         let base_url = match self.base_url {
             Some(url) => base_url(url)?,
             None if kind == ProviderKind::Mock => String::new(),
@@ -212,10 +213,9 @@ fn base_url(url: Spanned<String>) -> Result<String, Wrong> {
 fn header(name: &str, value: Spanned<toml::Value>) -> Result<HeaderConfig, Wrong> {
     let lower = name.to_ascii_lowercase();
     match value.get_ref() {
-        toml::Value::String(_) if SECRET_HEADERS.iter().any(|part| lower.contains(part)) => Err((
-            value.span(),
-            format!("the header {name} holds a key, which does not belong here in clear: {PLACES}"),
-        )),
+        toml::Value::String(_) if SECRET_HEADERS.iter().any(|part| lower.contains(part)) => {
+            Err((value.span(), format!("the header {name} holds a key, which does not belong here in clear: {PLACES}")))
+        }
         toml::Value::String(text) => Ok(HeaderConfig::Plain(text.clone())),
         toml::Value::Table(_) => key_place(value).map(HeaderConfig::Key),
         _ => Err((value.span(), format!("the header {name} is a text, or names a key: {PLACES}"))),
