@@ -157,6 +157,7 @@ pub(crate) fn prepared(effect: &EffectId, tree: &TreeUse) -> Outcome {
         },
         estimate: if is_free { Amount::default() } else { estimate },
         price: None,
+        passed_over: Vec::new(),
     }))
 }
 
