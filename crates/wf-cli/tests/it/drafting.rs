@@ -23,7 +23,8 @@ fn planner(drafts: &[&str]) -> Place {
     place
 }
 
-const GOOD: &str = "workflow(\"greeting\", children = [ask(\"greet\", prompt = \"Greet.\")], outputs = {\"text\": \"greet\"})";
+const GOOD: &str =
+    "workflow(\"greeting\", children = [ask(\"greet\", prompt = \"Greet.\")], outputs = {\"text\": \"greet\"})";
 const WRONG: &str = "workflow(\"greeting\", children = [ask(\"greet\", promt = \"Greet.\")])";
 
 #[test]
