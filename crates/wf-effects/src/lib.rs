@@ -12,12 +12,15 @@
 //!
 //! Start reading at [`contract`], then [`local`].
 
+pub mod agent;
+pub mod beneath;
 pub mod contract;
 pub mod git;
 pub mod local;
 pub mod mock;
 pub mod models;
 pub mod process;
+pub mod sandbox;
 mod scratch;
 pub mod search;
 pub mod secret;

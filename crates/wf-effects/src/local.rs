@@ -9,6 +9,7 @@ mod failed;
 mod keep;
 mod model;
 mod prepare;
+mod room;
 mod search;
 mod trace;
 
@@ -25,6 +26,7 @@ use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 use crate::contract::{BoxFuture, Ctx, Effects};
 use crate::git::{BuildCache, CheckpointOrder, CombineOrder, GitError, Trees};
 use crate::mock::{Mock, Rules};
+use crate::sandbox::Host;
 use crate::scratch::ScratchDir;
 use crate::secret::Redactor;
 use crate::template::Templates;
@@ -59,6 +61,8 @@ pub struct LocalOptions {
     pub supervisor: Option<PathBuf>,
     /// Keeps secrets out of whatever leaves.
     pub redactor: Redactor,
+    /// The machine that sandboxes are made of; nothing where somebody has switched them off.
+    pub sandbox: Option<Host>,
 }
 
 /// The mock, which answers for roles that nobody else does.
@@ -105,6 +109,7 @@ pub struct LocalEffects {
     build_cache: Option<BuildCache>,
     supervisor: Option<PathBuf>,
     redactor: Redactor,
+    sandbox: Option<Host>,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -124,6 +129,7 @@ impl LocalEffects {
             build_cache: options.build_cache,
             supervisor: options.supervisor,
             redactor: options.redactor,
+            sandbox: options.sandbox,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::contract::CancelToken;
+use crate::sandbox::{Policy, Stage};
 pub use capture::Captured;
 pub use known::leave_no_orphans;
 pub use own::{ChildLimits, ChildSpec, limit_self, run_at_terminal, run_child, spawn_apart};
@@ -37,6 +38,8 @@ pub const LINE_BYTES_MAX: usize = 8 << 10;
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
 /// How long the pipes of a process that has exited are waited for.
 pub const EOF_GRACE: Duration = Duration::from_millis(250);
+/// How long a machine may take to show that it has a sandbox.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A killed process that has not exited by then is left to the operating system.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
@@ -56,6 +59,9 @@ pub struct Spec {
     /// The program of its supervisor: this one, which then calls [`supervise`] for the subcommand [`SUPERVISE_CHILD`].
     /// None is for children of our own, which start nothing.
     pub supervisor: Option<PathBuf>,
+    /// The sandbox that it runs in. It needs a supervisor; none is for children of our own, and where somebody has
+    /// switched it off.
+    pub sandbox: Option<Policy>,
 }
 
 /// The bounds of a child.
@@ -163,6 +169,14 @@ pub enum SpawnError {
     /// An argument or variable cannot be given to a process.
     #[error("an argument or a variable holds a NUL character")]
     Nul,
+    /// There is no sandbox for it.
+    #[error("there is no sandbox for it ({stage}: {source})")]
+    Sandbox {
+        /// What stood in the way.
+        stage: Stage,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The operating system did not do it.
     #[error("{program:?} could not be started: {source}")]
     Os {
@@ -181,6 +195,7 @@ impl SpawnError {
             Self::NotExecutable(_) => "not_executable",
             Self::NoDirectory(_) => "cwd_missing",
             Self::Empty | Self::Nul => "argv",
+            Self::Sandbox { .. } => "sandbox",
             Self::Os { .. } => "spawn",
         }
     }
@@ -199,7 +214,33 @@ pub async fn run(spec: &Spec, cancel: &CancelToken, lines: &LineSink<'_>) -> Res
     let program = resolve(spec)?;
     match &spec.supervisor {
         Some(supervisor) => supervised::run(spec, &program, supervisor, cancel, lines).await,
+        None if spec.sandbox.is_some() => {
+            Err(SpawnError::Sandbox { stage: Stage::Lost, source: io::Error::other("it needs a supervisor") })
+        }
         None => bare::run(spec, &program, cancel, lines).await,
+    }
+}
+
+/// Tries whether a sandbox can be made on this machine.
+///
+/// # Errors
+/// When it cannot, with what stands in the way.
+pub async fn probe(supervisor: &Path, policy: Policy) -> Result<(), SpawnError> {
+    let spec = Spec {
+        argv: Vec::new(),
+        cwd: PathBuf::from("/"),
+        env: BTreeMap::new(),
+        stdin: None,
+        bounds: Bounds::with_timeout(PROBE_TIMEOUT),
+        supervisor: None,
+        sandbox: Some(policy),
+    };
+    let finished = supervised::run(&spec, Path::new("/"), supervisor, &CancelToken::default(), &|_, _| {}).await?;
+    match finished.end {
+        End::Exited(0) => Ok(()),
+        End::Exited(_) | End::Signalled(_) | End::TimedOut | End::Cancelled => {
+            Err(SpawnError::Sandbox { stage: Stage::Lost, source: io::Error::other("it did not answer") })
+        }
     }
 }
 

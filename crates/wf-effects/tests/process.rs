@@ -24,6 +24,7 @@ fn spec(script: &str) -> Spec {
         stdin: None,
         bounds: Bounds::with_timeout(LONG),
         supervisor: None,
+        sandbox: None,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions, Models};
 use wf_effects::mock::Rules;
+use wf_effects::sandbox::Host as SandboxHost;
 use wf_effects::{Clock, RealClock, ScratchDir, sweep_scratch};
 use wf_ir::{Digest, Kind, Workflow};
 use wf_kernel::RunStatus;
@@ -221,8 +222,25 @@ impl Engine {
             is_trusted,
             supervisor: Some(child_program(&self.environment)),
             redactor: self.environment.redactor().clone(),
+            sandbox: if started.sandbox == "off" { None } else { Some(self.sandbox_host()?) },
             build_cache,
         }))
+    }
+
+    /// What sandboxes on this machine are made of.
+    fn sandbox_host(&self) -> Result<SandboxHost, Error> {
+        let environment = &self.environment;
+        let config = environment.config_file()?;
+        let mut hidden = vec![environment.state_root()?, environment.cache_root()?];
+        hidden.extend(config.parent().map(Path::to_owned));
+        let absolute = |path: &str| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+        let path = environment.get("PATH").unwrap_or_default();
+        Ok(SandboxHost {
+            homes: environment.get("HOME").and_then(absolute).into_iter().collect(),
+            hidden,
+            programs: path.split(':').filter_map(absolute).collect(),
+            ..SandboxHost::default()
+        })
     }
 
     async fn trees(

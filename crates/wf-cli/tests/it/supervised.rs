@@ -25,6 +25,7 @@ fn spec(script: &str) -> Spec {
         stdin: None,
         bounds: Bounds::with_timeout(LONG),
         supervisor: Some(env!("CARGO_BIN_EXE_whaleflow").into()),
+        sandbox: None,
     }
 }
 

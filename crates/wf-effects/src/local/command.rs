@@ -15,6 +15,7 @@ use wf_kernel::{Outcome, Usage};
 
 use super::failed::{Failed, failure};
 use super::prepare::map;
+use super::room::Room;
 use super::trace::Trace;
 use super::{LocalEffects, keep, success};
 use crate::contract::Ctx;
@@ -25,6 +26,9 @@ use crate::process::{Bounds, Captured, End, Finished, Spec, Stream, run};
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// Variables that every command is given.
 const ENV_ALWAYS: [&str; 2] = ["PATH", "LANG"];
+
+/// Where tool chains are found in a home that is not the command's own.
+const TOOLCHAIN_HOMES: [(&str, &str); 2] = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
 
 /// Where a command runs.
 struct Place {
@@ -181,6 +185,8 @@ impl LocalEffects {
         let home = home.map_err(|error| {
             failure("spawn", format!("no directory for the command's temporary files: {error}")).retryable(true)
         })?;
+        let scope = if job.keeps { Some(super::writes(node)) } else { None };
+        let sandbox = self.policy(node, leaf, &Room { tree: dir, home: home.path(), scope })?;
         let spec = Spec {
             argv,
             cwd: directory(dir, job.cwd)?,
@@ -188,6 +194,7 @@ impl LocalEffects {
             stdin: None,
             bounds: Bounds::with_timeout(node.timeout_ms.map_or(TIMEOUT_DEFAULT, Duration::from_millis)),
             supervisor: self.supervisor.clone(),
+            sandbox,
         };
         let trace = Trace::new(ctx, &leaf.path);
         let lines = |stream: Stream, line: &str| trace.line(stream.as_str(), line);
@@ -242,6 +249,17 @@ impl LocalEffects {
         }
         if let Some(cache) = &self.build_cache {
             env.extend(cache.env(tree));
+        }
+        if self.sandbox.is_some()
+            && let Some(real) = self.env.get("HOME")
+        {
+            // A home of its own has no tool chains in it.
+            for (name, dir) in TOOLCHAIN_HOMES {
+                let dir = Path::new(real).join(dir);
+                if !env.contains_key(name) && dir.is_dir() {
+                    env.insert(name.to_owned(), dir.display().to_string());
+                }
+            }
         }
         env
     }

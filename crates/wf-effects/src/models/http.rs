@@ -268,10 +268,14 @@ impl Wire {
         }
         let said = words(&String::from_utf8_lossy(&body));
         let kind = kind_of(status, retry_after_ms);
+        let answered = match status.canonical_reason() {
+            Some(reason) => format!("the provider answered {} {reason}", status.as_u16()),
+            None => format!("the provider answered {}", status.as_u16()),
+        };
         let message = match (status.is_redirection(), said) {
-            (true, _) => format!("the provider answered {status}, and redirects are not followed"),
-            (false, Some(said)) => format!("the provider answered {status}: {said}"),
-            (false, None) => format!("the provider answered {status}"),
+            (true, _) => format!("{answered}, and redirects are not followed"),
+            (false, Some(said)) => format!("{answered}: {said}"),
+            (false, None) => answered,
         };
         // Nothing is generated for a request that is refused.
         ModelError::unsent(kind, message)

@@ -41,8 +41,15 @@ pub async fn run_child(spec: ChildSpec, cancel: &CancelToken) -> Result<Finished
         term_grace: Duration::ZERO,
         ..Bounds::with_timeout(spec.timeout)
     };
-    let spec =
-        Spec { argv, cwd: PathBuf::from("/"), env: BTreeMap::new(), stdin: Some(spec.stdin), bounds, supervisor: None };
+    let spec = Spec {
+        argv,
+        cwd: PathBuf::from("/"),
+        env: BTreeMap::new(),
+        stdin: Some(spec.stdin),
+        bounds,
+        supervisor: None,
+        sandbox: None,
+    };
     run(&spec, cancel, &|_, _| {}).await
 }
 

@@ -1,7 +1,7 @@
 //! What a process and the supervisors of its commands say to each other, over one socket each.
 //!
-//! First the order: a byte, with which the standard input of the program may come as a descriptor, then the length of a
-//! JSON text and the text. After that single bytes go one way, and lines the other. The end of the socket is the end of
+//! First the order: a byte, with which descriptors may come (the standard input of the program, the socket for what its
+//! sandbox hands out), then the length of a JSON text and the text. After that single bytes go one way, and lines the other. The end of the socket is the end of
 //! whoever is at its other end.
 
 use std::collections::BTreeMap;
@@ -17,8 +17,12 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::{Policy, Stage};
+
 /// The longest order; a program cannot be given as much.
 const ORDER_BYTES_MAX: usize = 32 << 20;
+/// Descriptors that come with it.
+const FDS_MAX: usize = 2;
 /// Asks the program's group to end.
 pub(super) const ASK: u8 = b'a';
 /// Ends everything.
@@ -35,6 +39,10 @@ pub(super) struct Order {
     pub(super) cwd: PathBuf,
     /// Its whole environment.
     pub(super) env: BTreeMap<String, String>,
+    /// Whether the first descriptor is its standard input.
+    pub(super) has_stdin: bool,
+    /// The sandbox that it runs in. If that may reach somebody, the last descriptor is where it hands its listener out.
+    pub(super) sandbox: Option<Policy>,
 }
 
 /// What a supervisor says.
@@ -44,6 +52,8 @@ pub(super) enum Report {
     Started,
     /// It could not be started, for this reason of the operating system.
     NotStarted(i32),
+    /// There is no sandbox for it: this stood in the way, for this reason of the operating system.
+    NoSandbox(Stage, i32),
     /// It has exited, with this code.
     Exited(i32),
     /// A signal has ended it.
@@ -58,6 +68,7 @@ impl Report {
         match self {
             Self::Started => "started\n".to_owned(),
             Self::NotStarted(reason) => format!("not_started {reason}\n"),
+            Self::NoSandbox(stage, reason) => format!("no_sandbox {stage} {reason}\n"),
             Self::Exited(code) => format!("exited {code}\n"),
             Self::Signalled(signal) => format!("signalled {signal}\n"),
             Self::Over(left) => format!("over {left}\n"),
@@ -69,6 +80,10 @@ impl Report {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("started", "") => Some(Self::Started),
             ("not_started", reason) => reason.parse().ok().map(Self::NotStarted),
+            ("no_sandbox", rest) => {
+                let (stage, reason) = rest.split_once(' ')?;
+                Some(Self::NoSandbox(Stage::named(stage)?, reason.parse().ok()?))
+            }
             ("exited", code) => code.parse().ok().map(Self::Exited),
             ("signalled", signal) => signal.parse().ok().map(Self::Signalled),
             ("over", left) => left.parse().ok().map(Self::Over),
@@ -77,16 +92,34 @@ impl Report {
     }
 }
 
-/// Sends the byte that an order begins with, and the program's standard input with it. One byte always fits.
-pub(super) fn send_stdin(socket: &UnixStream, stdin: Option<OwnedFd>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Sends the byte that an order begins with, and descriptors with it. One byte always fits.
+pub(super) fn send_fds(socket: &UnixStream, fds: &[OwnedFd]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fds = stdin.as_ref().map(|fd| [fd.as_fd()]);
-    if let Some(fds) = &fds {
-        ancillary.push(SendAncillaryMessage::ScmRights(fds));
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    if !fds.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
     }
     sendmsg(socket, &[IoSlice::new(b"o")], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// Reads a byte, and the descriptors that came with it.
+fn read_fds(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut first = [0u8];
+    let read = recvmsg(socket, &mut [IoSliceMut::new(&mut first)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if read.bytes != 1 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut all = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            all.extend(fds);
+        }
+    }
+    Ok(all)
 }
 
 /// The rest of an order.
@@ -99,21 +132,9 @@ pub(super) fn order_bytes(order: &Order) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads an order, and the standard input that came with it.
-pub(super) fn read_order(mut socket: &UnixStream) -> io::Result<(Order, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut first = [0u8];
-    let read = recvmsg(socket, &mut [IoSliceMut::new(&mut first)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    if read.bytes != 1 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let mut stdin = None;
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-            stdin = fds.next();
-        }
-    }
+/// Reads an order, and the descriptors that came with it.
+pub(super) fn read_order(mut socket: &UnixStream) -> io::Result<(Order, Vec<OwnedFd>)> {
+    let fds = read_fds(socket)?;
     let mut len = [0u8; 4];
     socket.read_exact(&mut len)?;
     let len = u32::from_le_bytes(len) as usize;
@@ -122,7 +143,7 @@ pub(super) fn read_order(mut socket: &UnixStream) -> io::Result<(Order, Option<O
     }
     let mut text = vec![0; len];
     socket.read_exact(&mut text)?;
-    Ok((serde_json::from_slice(&text)?, stdin))
+    Ok((serde_json::from_slice(&text)?, fds))
 }
 
 #[cfg(test)]
@@ -130,14 +151,22 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::sandbox::Host;
 
     #[test]
     fn reports_are_heard_as_they_were_said() {
-        let all = [Report::Started, Report::NotStarted(2), Report::Exited(-1), Report::Signalled(9), Report::Over(3)];
+        let all = [
+            Report::Started,
+            Report::NotStarted(2),
+            Report::NoSandbox(Stage::Mounts, 1),
+            Report::Exited(-1),
+            Report::Signalled(9),
+            Report::Over(3),
+        ];
         for report in all {
             assert_eq!(Report::parse(report.line().trim_end()), Some(report));
         }
-        for line in ["", "exited", "exited x", "over -1", "gone 3"] {
+        for line in ["", "exited", "exited x", "over -1", "gone 3", "no_sandbox 1", "no_sandbox x 1"] {
             assert_eq!(Report::parse(line), None, "{line}");
         }
     }
@@ -149,17 +178,21 @@ mod tests {
             argv: vec!["cat".into(), "ä \n\"".into()],
             cwd: "/".into(),
             env: BTreeMap::from([("A".into(), "x".repeat(300_000))]),
+            has_stdin: true,
+            sandbox: Some(Host::default().policy()),
         };
         for with_input in [false, true] {
             let (mut ours, theirs) = UnixStream::pair().unwrap();
             let (mut reader, writer) = std::io::pipe().unwrap();
-            send_stdin(&ours, with_input.then(|| writer.into())).unwrap();
+            let fds: Vec<OwnedFd> = with_input.then(|| writer.into()).into_iter().collect();
+            send_fds(&ours, &fds).unwrap();
+            drop(fds);
             let bytes = order_bytes(&order).unwrap();
             let sending = std::thread::spawn(move || ours.write_all(&bytes).unwrap());
-            let (heard, stdin) = read_order(&theirs).unwrap();
+            let (heard, mut fds) = read_order(&theirs).unwrap();
             sending.join().unwrap();
-            assert_eq!((&heard, stdin.is_some()), (&order, with_input));
-            if let Some(stdin) = stdin {
+            assert_eq!((&heard, fds.len()), (&order, usize::from(with_input)));
+            if let Some(stdin) = fds.pop() {
                 std::fs::File::from(stdin).write_all(b"through").unwrap();
                 let mut text = String::new();
                 reader.read_to_string(&mut text).unwrap();

@@ -15,9 +15,11 @@ use tokio::process::Child;
 
 use super::capture::{Captured, drain, feed};
 use super::known::{self, Known, adopt_orphans, end_orphans};
-use super::protocol::{ASK, KILL, Order, Report, order_bytes, send_stdin};
+use super::protocol::{ASK, KILL, Order, Report, order_bytes, send_fds};
 use super::{Bounds, End, Finished, LineSink, SUPERVISE_CHILD, SpawnError, Spec, Stream};
 use crate::contract::CancelToken;
+use crate::sandbox::proxy::Proxy;
+use crate::sandbox::{Policy, Stage};
 
 /// How long a supervisor may take to take its order in.
 const ORDER_WAIT: Duration = Duration::from_secs(30);
@@ -34,9 +36,10 @@ pub(super) async fn run(
     cancel: &CancelToken,
     lines: &LineSink<'_>,
 ) -> Result<Finished, SpawnError> {
-    let os = |source| SpawnError::Os { program: spec.argv[0].clone(), source };
+    let os = |source| SpawnError::Os { program: spec.argv.first().cloned().unwrap_or_default(), source };
     adopt_orphans();
     let (mut link, mut child, stdin) = spawn(spec, supervisor).map_err(os)?;
+    let _proxy = link.proxy.take();
     // One that does not take its order in is seen as one that is gone.
     let _ = tokio::time::timeout(ORDER_WAIT, link.order(spec, program)).await;
     let mut stdout = Captured::new(&spec.bounds);
@@ -52,6 +55,9 @@ pub(super) async fn run(
         // A command that was cancelled before it was there has been cancelled.
         Start::Waiting if over.cut.is_none() => Err(os(io::Error::other("its supervisor has ended"))),
         Start::Refused(reason) => Err(os(io::Error::from_raw_os_error(reason))),
+        Start::Unsafe(stage, reason) => {
+            Err(SpawnError::Sandbox { stage, source: io::Error::from_raw_os_error(reason) })
+        }
         Start::Waiting | Start::Done => {
             let end = over.cut.or(over.end).unwrap_or(End::Signalled(Signal::KILL.as_raw()));
             Ok(Finished { end, stdout, stderr, left: over.left })
@@ -119,6 +125,8 @@ struct Link {
     end: Option<End>,
     left: Option<u32>,
     is_lost: bool,
+    /// Lets the program reach whom it may.
+    proxy: Option<Proxy>,
     _known: Known,
 }
 
@@ -130,6 +138,8 @@ enum Start {
     Done,
     /// Not, for this reason of the operating system.
     Refused(i32),
+    /// Not, because there is no sandbox for it.
+    Unsafe(Stage, i32),
 }
 
 impl Link {
@@ -140,6 +150,8 @@ impl Link {
             argv: spec.argv.clone(),
             cwd: spec.cwd.clone(),
             env: spec.env.clone(),
+            has_stdin: spec.stdin.is_some(),
+            sandbox: spec.sandbox.clone(),
         };
         self.asks.write_all(&order_bytes(&order)?).await
     }
@@ -181,6 +193,11 @@ impl Link {
                         self.left = Some(0);
                         self.is_lost = true;
                     }
+                    Some(Report::NoSandbox(stage, reason)) => {
+                        self.start = Start::Unsafe(stage, reason);
+                        self.left = Some(0);
+                        self.is_lost = true;
+                    }
                     None => self.is_lost = true,
                 },
                 stopped = &mut stop => return Some(stopped),
@@ -213,18 +230,25 @@ fn spawn(spec: &Spec, supervisor: &Path) -> io::Result<(Link, Child, Option<Send
         .stderr(Stdio::piped());
     // It is not killed with this value: it ends by itself when its socket does, and everything below it first.
     let (child, known) = known::started(|| command.spawn(), Child::id)?;
-    let (theirs, stdin) = match &spec.stdin {
-        Some(_) => {
-            let (theirs, ours) = io::pipe()?;
-            (Some(OwnedFd::from(theirs)), Some(Sender::from_owned_fd(ours.into())?))
-        }
-        None => (None, None),
-    };
-    send_stdin(&ours, theirs)?;
+    let mut fds = Vec::new();
+    let mut stdin = None;
+    if spec.stdin.is_some() {
+        let (theirs, ours) = io::pipe()?;
+        fds.push(OwnedFd::from(theirs));
+        stdin = Some(Sender::from_owned_fd(ours.into())?);
+    }
+    let mut proxy = None;
+    if let Some(rules) = spec.sandbox.as_ref().map(Policy::network).filter(|rules| !rules.is_empty()) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        fds.push(theirs.into());
+        proxy = Some(Proxy::start(ours, rules.to_vec())?);
+    }
+    send_fds(&ours, &fds)?;
+    drop(fds);
     ours.set_nonblocking(true)?;
     let (reports, asks) = UnixStream::from_std(ours)?.into_split();
     let reports = BufReader::new(reports).lines();
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     let start = Start::Waiting;
-    Ok((Link { asks, reports, pid, start, end: None, left: None, is_lost: false, _known: known }, child, stdin))
+    Ok((Link { asks, reports, pid, start, end: None, left: None, is_lost: false, proxy, _known: known }, child, stdin))
 }

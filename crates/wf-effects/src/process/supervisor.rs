@@ -16,12 +16,14 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper,
     set_dumpable_behavior, set_parent_process_death_signal, setsid, wait,
 };
-use rustix::stdio::{dup2_stderr, dup2_stdout};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::protocol::{ASK, KILL, Order, Report, read_order};
 use super::tree;
+use crate::sandbox::jail::{self, Outside};
+use crate::sandbox::{Policy, Stage};
 
 /// The hidden subcommand of the supervisor.
 pub const SUPERVISE_CHILD: &str = "supervise-child";
@@ -31,6 +33,8 @@ const END_WAIT: Duration = Duration::from_millis(1_200);
 const QUICK_ROUNDS: u32 = 500;
 /// Between two rounds after that.
 const ROUND_PAUSE: Duration = Duration::from_millis(1);
+/// The longest report of a first process.
+const REPORT_BYTES_MAX: u64 = 256;
 /// The last of the signals that a process can be sent by name.
 const SIGNAL_MAX: i32 = 31;
 
@@ -59,22 +63,18 @@ async fn supervise_in() -> io::Result<()> {
     }
     let mut exits = signal(SignalKind::child())?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let (order, stdin) = read_order(&socket)?;
+    let (order, fds) = read_order(&socket)?;
     socket.set_nonblocking(true)?;
     let (mut asks, mut reports) = tokio::net::UnixStream::from_std(socket)?.into_split();
-    let started = start(&order, stdin);
+    let started = start(&order, fds);
     // From here on the program alone holds its output.
     let nothing = std::fs::File::options().write(true).open("/dev/null")?;
     dup2_stdout(&nothing)?;
     dup2_stderr(&nothing)?;
-    let program = match started {
-        Ok(program) => program,
-        Err(error) => {
-            let reason = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
-            return reports.write_all(Report::NotStarted(reason).line().as_bytes()).await;
-        }
+    let mut below = match started {
+        Ok(below) => below,
+        Err(report) => return reports.write_all(report.line().as_bytes()).await,
     };
-    let mut below = Below { program, end: None };
     let mut is_heard = say(&mut reports, Report::Started).await;
     let mut is_told = false;
     while is_heard {
@@ -109,7 +109,19 @@ async fn say(reports: &mut tokio::net::unix::OwnedWriteHalf, report: Report) -> 
     reports.write_all(report.line().as_bytes()).await.is_ok()
 }
 
-fn start(order: &Order, stdin: Option<OwnedFd>) -> io::Result<Pid> {
+fn start(order: &Order, fds: Vec<OwnedFd>) -> Result<Below, Report> {
+    let mut fds = fds.into_iter();
+    let stdin = if order.has_stdin { fds.next() } else { None };
+    match &order.sandbox {
+        Some(policy) => start_inside(order, policy, stdin, fds.next()),
+        None => {
+            let program = spawn(order, stdin, &[]).map_err(|error| Report::NotStarted(reason(&error)))?;
+            Ok(Below { program, end: None, told: None })
+        }
+    }
+}
+
+fn spawn(order: &Order, stdin: Option<OwnedFd>, more: &[(String, String)]) -> io::Result<Pid> {
     let (name, args) = order.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     #[expect(clippy::disallowed_methods, reason = "a supervisor starts what it supervises")]
     let mut command = std::process::Command::new(&order.program);
@@ -119,16 +131,92 @@ fn start(order: &Order, stdin: Option<OwnedFd>) -> io::Result<Pid> {
         .current_dir(&order.cwd)
         .env_clear()
         .envs(&order.env)
-        .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
-        .process_group(0);
+        .envs(more.iter().map(|(name, value)| (name, value)))
+        .stdin(stdin.map_or_else(Stdio::null, Stdio::from));
+    if order.sandbox.is_none() {
+        command.process_group(0);
+    }
     // Its exit is collected with all the others.
     Ok(Pid::from_child(&command.spawn()?))
 }
 
+/// Starts the first process of a sandbox, which starts the program.
+fn start_inside(
+    order: &Order,
+    policy: &Policy,
+    stdin: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
+) -> Result<Below, Report> {
+    let failed = |error: &io::Error| Report::NoSandbox(Stage::Namespaces, reason(error));
+    let (told, teller) = io::pipe().map_err(|error| failed(&error))?;
+    let outside = Outside::here();
+    let inside = || run_inside(order, policy, outside, stdin, listener.map(UnixStream::from), &teller);
+    let first = jail::enter(inside).map_err(|error| failed(&error))?;
+    drop(teller);
+    let mut told = io::BufReader::new(told);
+    match next_report(&mut told) {
+        Some(Report::Started) => Ok(Below { program: first, end: None, told: Some(told) }),
+        Some(report @ (Report::NotStarted(_) | Report::NoSandbox(..))) => Err(report),
+        Some(Report::Exited(_) | Report::Signalled(_) | Report::Over(_)) | None => {
+            Err(Report::NoSandbox(Stage::Lost, Errno::CHILD.raw_os_error()))
+        }
+    }
+}
+
+/// What the first process of a sandbox does: it shuts itself in, starts the program and says how that ended.
+fn run_inside(
+    order: &Order,
+    policy: &Policy,
+    outside: Outside,
+    stdin: Option<OwnedFd>,
+    listener: Option<UnixStream>,
+    mut teller: &io::PipeWriter,
+) -> i32 {
+    use std::io::Write;
+    // Nobody listens any more if this fails, and then everything inside is about to end.
+    let mut say = |report: Report| u8::from(teller.write_all(report.line().as_bytes()).is_err()).into();
+    let more = match jail::shut_in(policy, outside, listener) {
+        Ok(more) => more,
+        Err((stage, error)) => return say(Report::NoSandbox(stage, reason(&error))),
+    };
+    if order.argv.is_empty() {
+        // Only whether there is a sandbox was asked.
+        return say(Report::Started) | say(Report::Exited(0));
+    }
+    let program = match spawn(order, stdin, &more) {
+        Ok(program) => program,
+        Err(error) => return say(Report::NotStarted(reason(&error))),
+    };
+    if let Ok(nothing) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        // The program alone holds its streams, and the supervisor alone its socket.
+        let _ = (dup2_stdin(&nothing), dup2_stdout(&nothing), dup2_stderr(&nothing));
+    }
+    let started: i32 = say(Report::Started);
+    match jail::tend(program).and_then(report) {
+        Some(end) => started | say(end),
+        None => 1,
+    }
+}
+
+fn next_report(told: &mut io::BufReader<io::PipeReader>) -> Option<Report> {
+    use std::io::{BufRead, Read};
+    let mut line = String::new();
+    // One that writes without an end is none of ours.
+    told.take(REPORT_BYTES_MAX).read_line(&mut line).ok()?;
+    Report::parse(line.trim_end())
+}
+
+fn reason(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error())
+}
+
 /// Everything below the supervisor.
 struct Below {
+    /// The program, or the first process of its sandbox.
     program: Pid,
     end: Option<Report>,
+    /// Where the first process of a sandbox says how the program ended.
+    told: Option<io::BufReader<io::PipeReader>>,
 }
 
 impl Below {
@@ -147,7 +235,10 @@ impl Below {
     fn reap(&mut self) -> bool {
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == self.program => self.end = self.end.or(report(status)),
+                Ok(Some((pid, status))) if pid == self.program => {
+                    let told = self.told.as_mut().and_then(next_report);
+                    self.end = self.end.or(told).or_else(|| report(status));
+                }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return false,
                 Err(_) => return true,

@@ -213,6 +213,7 @@ async fn from_keyring(keyring: &Keyring, name: &str, place: &KeyPlace) -> Result
         stdin: None,
         bounds: Bounds { kept_bytes_max: KEY_BYTES_MAX + 1, ..Bounds::with_timeout(KEYRING_TIMEOUT) },
         supervisor: None,
+        sandbox: None,
     };
     let finished = match run(&spec, &CancelToken::default(), &|_, _| {}).await {
         Ok(finished) => finished,

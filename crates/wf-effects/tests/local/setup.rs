@@ -129,6 +129,7 @@ impl World {
             supervisor: None,
             redactor: wf_effects::secret::Redactor::default(),
             models: None,
+            sandbox: None,
         });
         Self {
             dir,

@@ -16,7 +16,7 @@ use crate::world::{Weather, drawn_workflow};
 /// Among the logs of this many seeds, a few that hold every kind of record between them are chosen.
 const SEEDS: u64 = 600;
 /// What the histories are called that are written now.
-const SET: &str = "trees";
+const SET: &str = "meters";
 
 fn dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/histories")

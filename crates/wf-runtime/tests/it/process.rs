@@ -1,12 +1,13 @@
 //! Processes of the simulation: what they see of time, when they stand still, and the effects that they perform.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 use wf_effects::{BoxFuture, Clock, Ctx, Effects};
-use wf_kernel::{Effect, EffectId, Outcome, Phase, Usage};
+use wf_kernel::{Amount, Effect, EffectId, Outcome, Phase, Usage};
 
 use crate::world::{Draw, Weather, answer};
 
@@ -23,6 +24,8 @@ pub(crate) struct World {
     rough: Mutex<bool>,
     /// What is performed now: nothing by two at once under one identity.
     performing: Mutex<BTreeSet<(String, EffectId)>>,
+    /// Questions for more budget that were answered with no, and with yes.
+    pub(crate) topups: [AtomicU32; 2],
 }
 
 impl World {
@@ -34,6 +37,7 @@ impl World {
             draw: Mutex::new(Draw(seed ^ 0xf1ee7)),
             rough: Mutex::new(rough),
             performing: Mutex::default(),
+            topups: Default::default(),
         })
     }
 
@@ -127,14 +131,50 @@ impl Effects for SimEffects {
             let _performance = is_work.then(|| Performance::begin(world.clone(), key));
             let outcome = answer(world.seed, world.weather, &ctx.workflow, &effect);
             let most = if is_work { 4_000 } else { 50 };
-            let cancelled = tokio::select! {
-                biased;
-                () = ctx.cancel.cancelled() => true,
-                () = process.take_time(most) => false,
+            // In calm weather leaves are quick.
+            let calls = if is_work && world.weather.failures > 0 { calls_of(world.seed, &effect) } else { 0 };
+            let working = async {
+                for call in 1..=calls {
+                    process.take_time(300).await;
+                    let spent = Amount { tokens: HELD.tokens + 50 * (call - 1), ..HELD };
+                    let total = Amount { tokens: HELD.tokens + 50 * call, ..HELD };
+                    let is_granted = loop {
+                        match ctx.meter.hold(spent, total).await {
+                            Ok(is_granted) => break is_granted,
+                            // The store does not answer.
+                            Err(_) => process.take_time(500).await,
+                        }
+                    };
+                    world.topups[usize::from(is_granted)].fetch_add(1, Ordering::Relaxed);
+                    if !is_granted {
+                        let used = Usage { input_tokens: Some(spent.tokens), ..Usage::default() };
+                        return Outcome::BudgetExceeded { usage: used, partial: None };
+                    }
+                }
+                process.take_time(most).await;
+                outcome
             };
-            if cancelled && is_work { Outcome::Cancelled { usage: Usage::default() } } else { outcome }
+            tokio::select! {
+                biased;
+                () = ctx.cancel.cancelled() => {
+                    if is_work {
+                        return Outcome::Cancelled { usage: Usage::default() };
+                    }
+                    process.take_time(0).await;
+                    answer(world.seed, world.weather, &ctx.workflow, &effect)
+                }
+                outcome = working => outcome,
+            }
         })
     }
+}
+
+/// What every leaf's estimate has reserved.
+const HELD: Amount = Amount { tokens: 100, cost_usd_micros: 50 };
+
+/// How often an attempt asks for more budget.
+fn calls_of(seed: u64, effect: &Effect) -> u64 {
+    u64::from(wf_ir::Digest::of_json(&(seed, "calls", &*effect.id.subject)).0[0] % 8).saturating_sub(5)
 }
 
 /// A performance, until it ends or its process dies.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -39,6 +40,8 @@ struct Simulated {
     logs: Vec<Vec<StoredRecord>>,
     digests: Vec<wf_ir::Digest>,
     crashes: u32,
+    /// Questions for more budget that were answered with no, and with yes.
+    topups: [u32; 2],
 }
 
 /// How a seed is disturbed.
@@ -91,7 +94,8 @@ async fn simulated(seed: u64, trouble: Trouble) -> Simulated {
         }
         people(&store, &world, trouble.meddles).await;
     }
-    let mut simulated = Simulated { logs: Vec::new(), digests: Vec::new(), crashes };
+    let topups = world.topups.each_ref().map(|count| count.load(Ordering::Relaxed));
+    let mut simulated = Simulated { logs: Vec::new(), digests: Vec::new(), crashes, topups };
     for run in &runs {
         let state = check(&store, run).await;
         simulated.digests.push(state.end().unwrap().result_digest);
@@ -348,10 +352,11 @@ fn every_run_ends_whatever_happens_part_4() {
 
 fn every_run_ends(part: u64) {
     let (seeds, twice) = seeds();
-    let (mut crashes, mut compared, count) = (0, 0, seeds.end - seeds.start);
+    let (mut crashes, mut compared, mut topups, count) = (0, 0, [0, 0], seeds.end - seeds.start);
     for seed in seeds.filter(|seed| seed % PARTS == part) {
         let simulated = checked(seed, trouble_of(seed));
         crashes += simulated.crashes;
+        topups = [topups[0] + simulated.topups[0], topups[1] + simulated.topups[1]];
         if twice || seed.is_multiple_of(20) {
             let again = checked(seed, trouble_of(seed));
             assert!(simulated.logs == again.logs, "seed {seed} gives other records the second time");
@@ -365,6 +370,7 @@ fn every_run_ends(part: u64) {
     }
     if count >= SEEDS {
         assert!(crashes > 300, "{crashes} crashes");
+        assert!(topups[0] > 0 && topups[1] > 100, "{topups:?} questions for more budget");
         // Two runs at once, as odd seeds have them, are seldom both without rules that depend on time.
         assert!(compared > 0 || part % 2 == 1, "nothing was compared with a calm run");
     }

@@ -147,7 +147,6 @@ pub(crate) fn prepared(effect: &EffectId, tree: &TreeUse) -> Outcome {
     let estimate = Amount { tokens: 2_000, cost_usd_micros: 20_000 };
     let request = Value::map([("prompt", Value::from(format!("Please: {}", effect.subject)))]);
     Outcome::Prepared(Box::new(Prepared {
-        passed_over: Vec::new(),
         role: value(role),
         request: ValueRef::Inline(Arc::new(request)),
         tree: match tree {
@@ -158,6 +157,7 @@ pub(crate) fn prepared(effect: &EffectId, tree: &TreeUse) -> Outcome {
         },
         estimate: if is_free { Amount::default() } else { estimate },
         price: None,
+        passed_over: Vec::new(),
     }))
 }
 
