@@ -86,7 +86,7 @@ impl Models {
         *count <= OUTAGES_MAX
     }
 
-    fn forget(&self, run: &Arc<str>, path: &Arc<str>) {
+    pub(super) fn forget(&self, run: &Arc<str>, path: &Arc<str>) {
         let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
         outages.remove(&(Arc::clone(run), Arc::clone(path)));
     }
@@ -222,7 +222,13 @@ impl LocalEffects {
     }
 
     /// For how long a leaf waits before it is prepared again, and perhaps done by another model; none is that it fails.
-    fn pause_after(&self, error: &ModelError, leaf: &LeafRequest, chosen: &ModelRef, ctx: &Ctx) -> Option<u64> {
+    pub(super) fn pause_after(
+        &self,
+        error: &ModelError,
+        leaf: &LeafRequest,
+        chosen: &ModelRef,
+        ctx: &Ctx,
+    ) -> Option<u64> {
         if let ModelErrorKind::Throttled { retry_after_ms } = error.kind {
             return Some(retry_after_ms);
         }
@@ -258,7 +264,7 @@ pub(super) fn passed_over(resolved: &Resolved) -> Vec<PassedOver> {
 }
 
 /// What the model of a prepared leaf costs.
-fn price_of(prepared: &Prepared) -> Option<Price> {
+pub(super) fn price_of(prepared: &Prepared) -> Option<Price> {
     let price = prepared.price.as_ref()?;
     let micros = |name: &str| price.get(name).as_int().and_then(|micros| u64::try_from(micros).ok());
     Some(Price {
