@@ -203,7 +203,10 @@ impl Engine {
         let build_cache = trees.as_ref().and_then(Trees::build_cache);
         let catalog = Catalog { rules, seed: started.seed, is_paced };
         // A run that the mock has begun goes on with the mock, whatever was configured since.
-        let models = if started.catalog == catalog.digest() { None } else { self.models().await? };
+        let models = match (started.catalog == catalog.digest(), self.models().await) {
+            (true, _) => None,
+            (false, models) => models?,
+        };
         Ok(LocalEffects::new(LocalOptions {
             catalog,
             models,

@@ -104,6 +104,10 @@ pub struct Ticket {
 /// # Errors
 /// When the store cannot take it.
 pub async fn send(engine: &Engine, run: &RunId, command: &Command) -> Result<Ticket, Error> {
+    if matches!(command, Command::Decide { .. } | Command::Signal { .. } | Command::Steer { .. }) {
+        // So that the keys of a keyring are known too. Whoever asks models hears what is wrong with them.
+        let _ = engine.models().await;
+    }
     let what = || Error::HoldsKey { what: "what is said to the run".to_owned() };
     let command = engine.environment.redactor().record(command.clone()).ok_or_else(what)?;
     let row = engine.store.runs.head(run).await?;

@@ -1,7 +1,7 @@
 //! Asking a model that is not the mock: who is asked, what, and what came of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wf_ir::node::Node;
 use wf_ir::{Digest, Value, Workflow};
@@ -13,7 +13,7 @@ use super::ask::{Waited, bounded};
 use super::failed::{Failed, failure};
 use super::trace::{Trace, TracedText};
 use super::{LocalEffects, keep, success};
-use crate::contract::{BoxFuture, Clock, Ctx};
+use crate::contract::{BoxFuture, Clock, Ctx, Meter};
 use crate::models::catalog::Wanted;
 use crate::models::outage::Outages;
 use crate::models::typed::{self, Answer, Budget, NoAnswer, REPAIRS_MAX, Wish};
@@ -52,12 +52,20 @@ impl Models {
             .roles()
             .get(role)
             .map_or_else(Wanted::default, |role| Wanted { needs: role.needs.clone(), params: role.params.clone() });
+        self.resolve_wanted(role, &wanted)
+    }
+
+    /// The same, for what is wanted of the role.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn resolve_wanted(&self, role: &str, wanted: &Wanted) -> Result<Resolved, Unsatisfied> {
         let mut health = self.providers.health();
         let now_ms = self.clock.now_ms();
         let missing = Outages::default();
         self.keyless.iter().for_each(|(name, why)| missing.note(name, now_ms, Some(u64::MAX), why));
         health.extend(missing.at(now_ms));
-        self.providers.catalog().resolve(role, &wanted, &health)
+        self.providers.catalog().resolve(role, wanted, &health)
     }
 
     /// Why a model cannot be asked, where its provider lacks its key.
@@ -138,7 +146,8 @@ impl LocalEffects {
         let (model, chosen) = model;
         let price = price_of(prepared);
         let request = request_to(&*keep::load(&prepared.request, ctx).await?, &prepared.role);
-        let reserve = Reserve { model: &*model, price, left: Mutex::new(prepared.estimate) };
+        let ledger = Mutex::new(Ledger { spent: Amount::default(), held: prepared.estimate });
+        let reserve = Reserve { model: &*model, price, meter: &ctx.meter, ledger };
         let spec = self.models.as_ref().and_then(|models| models.catalog().providers.get(&chosen.provider));
         let features = spec.and_then(|spec| spec.models.get(&chosen.model)).map(|model| &model.features);
         let wish = Wish {
@@ -211,7 +220,7 @@ impl LocalEffects {
                 Err(failure("output_invalid", format!("{chosen}: {reason}")).retryable(true).after(cost(usage)))
             }
             NoAnswer::OverBudget { reason, usage } => {
-                let message = format!("{chosen}: {reason}; what is reserved does not suffice for asking again");
+                let message = format!("{chosen}: {reason}; there is no budget for asking again");
                 Err(failure("output_invalid", message).retryable(true).after(cost(usage)))
             }
             NoAnswer::Refused { said, usage } => {
@@ -294,24 +303,50 @@ pub(super) fn estimate(request: &Value, chosen: &Chosen, resolved: &Resolved) ->
     price::estimate(&request_to(request, &chosen.role), resolved.price.as_ref())
 }
 
-/// What was reserved for a leaf, and what of it is left: further calls are made as long as they fit into it.
+/// The budget of a leaf: what its preparation reserved, and what is asked for beyond.
 struct Reserve<'a> {
     model: &'a dyn Model,
     price: Option<Price>,
-    left: Mutex<Amount>,
+    meter: &'a Meter,
+    ledger: Mutex<Ledger>,
+}
+
+/// What is used, and what is held.
+#[derive(Clone, Copy)]
+struct Ledger {
+    spent: Amount,
+    held: Amount,
 }
 
 impl Reserve<'_> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn counted<'a>(&'a self, request: &'a ModelRequest, call: Call<'a>) -> Result<Response, ModelError> {
         let answered = self.model.respond(request, call).await;
         let usage = match &answered {
             Ok(response) => response.usage,
             Err(error) => error.usage,
         };
-        let used = usage.with_price(self.price.as_ref()).amount_or(price::estimate(request, self.price.as_ref()));
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        *left = left.minus(used);
+        let most = price::estimate(request, self.price.as_ref());
+        let used = usage.with_price(self.price.as_ref()).amount_or(most);
+        let mut ledger = self.ledger();
+        ledger.spent = ledger.spent.plus(used);
         answered
+    }
+
+    async fn hold(&self, amount: Amount) -> bool {
+        let Ledger { spent, held } = *self.ledger();
+        let total = spent.plus(amount);
+        if total.tokens <= held.tokens && total.cost_usd_micros <= held.cost_usd_micros {
+            return true;
+        }
+        let is_granted = self.meter.hold(spent, total).await.unwrap_or(false);
+        if is_granted {
+            self.ledger().held = total;
+        }
+        is_granted
     }
 }
 
@@ -323,8 +358,6 @@ impl Model for Reserve<'_> {
 
 impl Budget for Reserve<'_> {
     fn more(&self, amount: Amount) -> BoxFuture<'_, bool> {
-        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = amount.tokens <= left.tokens && amount.cost_usd_micros <= left.cost_usd_micros;
-        Box::pin(std::future::ready(fits))
+        Box::pin(self.hold(amount))
     }
 }

@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
 mod basics;
+mod escapes;
+mod paths;
 mod setup;
