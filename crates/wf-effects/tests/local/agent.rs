@@ -70,9 +70,13 @@ fn an_agent_works_in_the_tree_of_its_branch() {
             {"stream":"stdout","text":"two"}
             {"stream":"result","text":"exit code 3\n--- stdout\ntwo\n"}
             {"stream":"call","text":"write {\"content\":\"elsewhere\",\"path\":\"docs/b.txt\"}"}
-            {"stream":"result","text":"error: docs/b.txt: it is outside of what may be written here: src/**"}"#]].assert_eq(&world.trace("b/fix").await);
+            {"stream":"result","text":"error: docs/b.txt: it is outside of what may be written here: src/**"}"#]]
+        .assert_eq(&world.trace("b/fix").await);
         let Outcome::Checkpointed(checkpoint) = world.checkpoint("b/fix").await else { panic!("no checkpoint") };
-        expect![[r#"[FileChange { path: "src/a.txt", change: "modified", insertions: Some(1), deletions: Some(1) }] []"#]].assert_eq(&format!("{:?} {:?}", checkpoint.files, checkpoint.out_of_scope));
+        expect![[
+            r#"[FileChange { path: "src/a.txt", change: "modified", insertions: Some(1), deletions: Some(1) }] []"#
+        ]]
+        .assert_eq(&format!("{:?} {:?}", checkpoint.files, checkpoint.out_of_scope));
         // The same again is the same.
         let again = world.perform(&world.in_branch("b/fix")).await;
         assert_eq!(show(&world, &again).await, show(&world, &fix).await);
@@ -98,7 +102,10 @@ fn an_agent_that_turns_in_circles_fails() {
     block(async {
         let world = world().await;
         let stuck = world.perform(&world.in_snapshot("b/stuck")).await;
-        expect!["agent_circles (retryable): mock: the agent made the same calls with the same results 5 times for 6060 µ$"].assert_eq(&show(&world, &stuck).await);
+        expect![
+            "agent_circles (retryable): mock: the agent made the same calls with the same results 5 times for 6060 µ$"
+        ]
+        .assert_eq(&show(&world, &stuck).await);
     });
 }
 
