@@ -45,7 +45,7 @@ pub fn system(tree: Option<&Path>, role: &str) -> String {
             text.push_str(NOTE);
         }
         // It must not be able to end its own tag.
-        let shown = words[..end].replace("</repository-text", "<\u{200b}/repository-text");
+        let shown = words[..end].replace("</repository-text", "< /repository-text");
         let cut = if end < words.len() {
             format!("\n[{} bytes more are left out]", words.len() - end)
         } else {

@@ -46,6 +46,7 @@ impl<'a> Purse<'a> {
 
     pub(super) fn spend(&mut self, amount: Amount) {
         self.spent = plus(self.spent, amount);
+        self.budget.spent(self.spent);
     }
 }
 

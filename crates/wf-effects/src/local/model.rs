@@ -27,13 +27,18 @@ const OUTAGES_MAX: u32 = 8;
 /// Leaves whose outages are remembered; beyond it all are forgotten.
 const OUTAGES_KNOWN_MAX: usize = 20_000;
 
+/// Run and path of a leaf.
+type LeafName = (Arc<str>, Arc<str>);
+/// A model, and how it is called.
+type Asked = (Arc<dyn Model>, ModelRef);
+
 /// The models of a process, as they are configured: one limiter for each provider, whichever runs ask it.
 pub struct Models {
     providers: Providers,
     keyless: BTreeMap<String, String>,
     clock: Arc<dyn Clock>,
     /// How often a leaf has found everybody out.
-    outages: Mutex<BTreeMap<(Arc<str>, Arc<str>), u32>>,
+    outages: Mutex<BTreeMap<LeafName, u32>>,
 }
 
 impl Models {
@@ -94,7 +99,7 @@ impl Models {
         *count <= OUTAGES_MAX
     }
 
-    fn forget(&self, run: &Arc<str>, path: &Arc<str>) {
+    pub(super) fn forget(&self, run: &Arc<str>, path: &Arc<str>) {
         let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
         outages.remove(&(Arc::clone(run), Arc::clone(path)));
     }
@@ -125,7 +130,7 @@ impl LocalEffects {
     }
 
     /// The model that a leaf was prepared for; none is the mock.
-    pub(super) fn model_of(&self, prepared: &Prepared) -> Result<Option<(Arc<dyn Model>, ModelRef)>, Failed> {
+    pub(super) fn model_of(&self, prepared: &Prepared) -> Result<Option<Asked>, Failed> {
         let word = |name: &str| prepared.role.get(name).as_str().unwrap_or_default().to_owned();
         let chosen = ModelRef { provider: word("provider"), model: word("model") };
         let Some(models) = self.models.as_ref().filter(|_| chosen.provider != "mock") else { return Ok(None) };
@@ -231,7 +236,13 @@ impl LocalEffects {
     }
 
     /// For how long a leaf waits before it is prepared again, and perhaps done by another model; none is that it fails.
-    fn pause_after(&self, error: &ModelError, leaf: &LeafRequest, chosen: &ModelRef, ctx: &Ctx) -> Option<u64> {
+    pub(super) fn pause_after(
+        &self,
+        error: &ModelError,
+        leaf: &LeafRequest,
+        chosen: &ModelRef,
+        ctx: &Ctx,
+    ) -> Option<u64> {
         if let ModelErrorKind::Throttled { retry_after_ms } = error.kind {
             return Some(retry_after_ms);
         }
@@ -267,7 +278,7 @@ pub(super) fn passed_over(resolved: &Resolved) -> Vec<PassedOver> {
 }
 
 /// What the model of a prepared leaf costs.
-fn price_of(prepared: &Prepared) -> Option<Price> {
+pub(super) fn price_of(prepared: &Prepared) -> Option<Price> {
     let price = prepared.price.as_ref()?;
     let micros = |name: &str| price.get(name).as_int().and_then(|micros| u64::try_from(micros).ok());
     Some(Price {

@@ -30,7 +30,7 @@ async fn calls_that_fit_nothing_are_answered() {
         error: the arguments do not fit: "old" is a required property; "new" is a required property
         error: "[[" is no glob: a `[` without its `]` in glob "[["
         error: no regular expression: unclosed group
-        error: "missing": there is no such file
+        error: missing: there is no such file
         error: there is no output "output:9"
         error: it cannot be taken: `result` is missing
         done in 2 turns: "done"

@@ -203,7 +203,7 @@ pub(crate) async fn run_with(case: Case, during: impl Fn(&Watch<'_>) + Send + Sy
         Err(stopped) => format!("{}: {}\n", stopped.why.code(), stopped.why.message()),
     };
     let requests = model.requests.into_inner().unwrap();
-    let results = requests.last().map(|request| results(request)).unwrap_or_default();
+    let results = requests.last().map(results).unwrap_or_default();
     Seen { shown: format!("{results}{ended}"), trace: lines.into_inner().unwrap(), requests, dir }
 }
 
