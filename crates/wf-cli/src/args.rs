@@ -75,6 +75,16 @@ Examples:
   whaleflow plan workflows/rlm_cache_change.star
   whaleflow plan starter --json | jq .totals")]
     Plan(CheckArgs),
+    /// Have a workflow written for a goal in words, see what it would do, and run it
+    #[command(after_help = "\
+Examples:
+  whaleflow draft 'find every place where errors are dropped, and list them by crate'
+  whaleflow draft 'migrate the tests to the new runner' --out migrate.star
+  whaleflow draft 'review the last commit' --yes --budget-usd 1
+
+The role `planner` writes it, and the compiler says what is wrong, at most four times. Nothing
+runs before you have said so; --out only writes it, --yes runs it unseen.")]
+    Draft(DraftArgs),
     /// Run a workflow
     #[command(after_help = "\
 Examples:
@@ -310,6 +320,36 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DraftArgs {
+    /// What the workflow is for, in words
+    #[arg(value_name = "GOAL")]
+    pub(crate) goal: String,
+    /// Write it to this file, and do not run it
+    #[arg(long, value_name = "FILE", conflicts_with = "yes")]
+    pub(crate) out: Option<PathBuf>,
+    /// Run it without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The mock's rules, for the planner and for the run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mock: Option<PathBuf>,
+    /// The most that drafting may cost, and again the run, in US dollars
+    #[arg(long, value_name = "USD")]
+    pub(crate) budget_usd: Option<String>,
+    /// The most tokens that drafting may use, and again the run
+    #[arg(long, value_name = "N")]
+    pub(crate) budget_tokens: Option<u64>,
+    /// Seed of everything that looks random, the mock's answers included
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Trust the repository, without being asked
+    #[arg(long)]
+    pub(crate) trust: bool,
+    #[command(flatten)]
+    pub(crate) go_on: GoOnArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) what: CheckArgs,
@@ -340,8 +380,20 @@ pub(crate) struct RunArgs {
     /// Trust the repository, without being asked
     #[arg(long)]
     pub(crate) trust: bool,
+    /// Whether commands run in a sandbox: as well as this machine can, or not at all
+    #[arg(long, value_name = "WHETHER", default_value = "auto")]
+    pub(crate) sandbox: SandboxArg,
     #[command(flatten)]
     pub(crate) go_on: GoOnArgs,
+}
+
+/// Whether commands run in a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SandboxArg {
+    /// As well as this machine can.
+    Auto,
+    /// Not at all; the log says so.
+    Off,
 }
 
 #[derive(Debug, Args)]

@@ -51,6 +51,14 @@ pub(crate) async fn settle_trust(session: &Session, project: &Project, is_given:
     Ok(matches!(answer.as_deref(), Some("y" | "Y" | "yes")))
 }
 
+/// Whether the person at the terminal says yes; no when nobody can be asked.
+pub(crate) async fn confirm(session: &Session, question: &str) -> Result<bool, Error> {
+    if !session.out.can_ask() {
+        return Ok(false);
+    }
+    Ok(matches!(line(session, question).await?.as_deref(), Some("y" | "Y" | "yes")))
+}
+
 /// Which of several repositories the person at the terminal means; none when nobody can be asked, or nobody says.
 pub(crate) async fn choose_repository(session: &Session, candidates: &[PathBuf]) -> Result<Option<PathBuf>, Error> {
     if candidates.is_empty() || candidates.len() > CANDIDATES_MAX || !session.out.can_ask() {

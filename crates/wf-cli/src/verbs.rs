@@ -3,6 +3,7 @@
 mod act;
 mod changes;
 mod check;
+mod draft;
 mod fleet;
 mod follow;
 mod go;
@@ -27,6 +28,7 @@ pub(crate) async fn run_verb(session: &Session, verb: Verb) -> Result<u8, Error>
         Verb::Trust(args) => place::trust(session, &args).await,
         Verb::Check(args) => check::check(session, &args).await,
         Verb::Plan(args) => check::plan(session, &args).await,
+        Verb::Draft(args) => Box::pin(draft::draft(session, args)).await,
         Verb::Run(args) => Box::pin(run::run(session, &args)).await,
         Verb::Ps(args) => list::ps(session, &args).await,
         Verb::Show(args) => list::show(session, &args).await,

@@ -300,7 +300,9 @@ impl Root {
 
 fn beneath(dir: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let flags = flags | OFlags::CLOEXEC;
+    // With `O_PATH` nothing is opened, and the kernel takes no flag that says how.
+    let no_terminal = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NOCTTY };
+    let flags = flags | OFlags::CLOEXEC | no_terminal;
     // While names elsewhere are changed, the kernel cannot be sure, and says so.
     for _ in 0..NAMES_MAX {
         match openat2(dir, path, flags, Mode::empty(), resolve) {

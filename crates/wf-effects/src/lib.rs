@@ -12,6 +12,7 @@
 //!
 //! Start reading at [`contract`], then [`local`].
 
+pub mod agent;
 pub mod beneath;
 pub mod contract;
 pub mod git;

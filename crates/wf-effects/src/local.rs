@@ -3,6 +3,7 @@
 //! An effect is answered with what preparing or performing found out; whatever goes wrong on the way is a
 //! [`Failure`](wf_kernel::record::Failure), which the kernel judges. One [`LocalEffects`] serves one run.
 
+mod agent;
 mod ask;
 mod command;
 mod failed;

@@ -21,6 +21,7 @@ use wf_ir::types::check_schema;
 use wf_ir::{Digest, Value};
 use wf_kernel::Usage;
 
+use crate::agent::scripted::Turn;
 use crate::template::{Scope, Templates};
 use generate::{Random, generate};
 use rules::{Answer, Rule};
@@ -177,6 +178,20 @@ impl Mock {
         question.told.is_empty() && self.rule(question).is_some_and(|rule| rule.until_told)
     }
 
+    /// What an agent does with its tools before it answers; nothing where the answer's own edits are all that is done.
+    ///
+    /// # Errors
+    /// When a text of a turn is a template that cannot be rendered.
+    pub fn turns(&self, question: &Question<'_>, templates: &Templates) -> Result<Vec<Turn>, String> {
+        let turns = self.rule(question).map(|rule| rule.turns.as_slice()).unwrap_or_default();
+        let render = |source: &String| render(source, question, templates);
+        let call = |(tool, args): &(String, Value)| Ok((tool.clone(), rendered(args, &render)?));
+        let turn = |turn: &Turn| {
+            Ok(Turn { text: render(&turn.text)?, calls: turn.calls.iter().map(call).collect::<Result<_, Refusal>>()? })
+        };
+        turns.iter().map(turn).collect::<Result<_, Refusal>>().map_err(|refusal| refusal.message)
+    }
+
     fn rule(&self, question: &Question<'_>) -> Option<&Rule> {
         self.rules.rules.iter().find(|rule| rule.pick.fits(question))
     }
@@ -328,7 +343,7 @@ fn tokens(text: &str) -> u64 {
     (text.chars().count() as u64).div_ceil(4)
 }
 
-fn cost(input: u64, output: u64) -> u64 {
+pub(crate) fn cost(input: u64, output: u64) -> u64 {
     let output = output.saturating_mul(OUTPUT_MICROS_PER_TOKEN);
     input.saturating_mul(INPUT_MICROS_PER_TOKEN).saturating_add(output)
 }

@@ -118,7 +118,8 @@ pub fn search(request: &Search<'_>, cancel: &CancelToken) -> Result<Value, Searc
     Ok(found.into_value())
 }
 
-fn walk(root: &Path) -> ignore::Walk {
+/// The entries of a tree, without what git ignores.
+pub(crate) fn walk(root: &Path) -> ignore::Walk {
     WalkBuilder::new(root)
         .hidden(false)
         .parents(false)

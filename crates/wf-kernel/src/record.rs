@@ -303,17 +303,18 @@ pub struct Prepared {
     /// What its model costs, in micro-dollars per million tokens: `{input, output, cached…}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Arc<Value>>,
-    /// Models that come first in the role's list, and why it is not one of them.
+    /// Models that the role names before the one that it was resolved to, and why each was passed over. It changes no
+    /// answer, and is no part of the memo key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<PassedOver>,
 }
 
-/// A model that was not chosen.
+/// A model that was not asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver {
     /// `provider/model`.
     pub model: String,
-    /// Why not.
+    /// For people.
     pub why: String,
 }
 

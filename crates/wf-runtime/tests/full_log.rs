@@ -54,6 +54,7 @@ fn new_run(run: &str) -> NewRun {
 
 fn runtime(store: &Store, scratch: &Path) -> Runtime {
     let effects = LocalEffects::new(LocalOptions {
+        sandbox: None,
         catalog: Catalog { rules: Rules::default(), seed: 7, is_paced: false },
         trees: None,
         env: BTreeMap::new(),
@@ -62,6 +63,7 @@ fn runtime(store: &Store, scratch: &Path) -> Runtime {
         supervisor: None,
         redactor: wf_effects::secret::Redactor::default(),
         models: None,
+        sandbox: None,
         build_cache: None,
     });
     Runtime {

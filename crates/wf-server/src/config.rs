@@ -121,6 +121,8 @@ struct TreesSection {
 pub(crate) struct KeyNames {
     /// Variables of the environment.
     pub(crate) env: BTreeSet<String>,
+    /// Files.
+    pub(crate) files: BTreeSet<PathBuf>,
 }
 
 impl KeyNames {
@@ -132,7 +134,10 @@ impl KeyNames {
         for provider in providers.iter().flat_map(|providers| providers.values()) {
             let headers = provider.get("headers").and_then(toml::Value::as_table);
             let places = headers.iter().flat_map(|headers| headers.values()).chain(provider.get("key"));
-            found.env.extend(places.filter_map(|place| place.get("env")?.as_str().map(str::to_owned)));
+            for place in places {
+                found.env.extend(place.get("env").and_then(toml::Value::as_str).map(str::to_owned));
+                found.files.extend(place.get("file").and_then(toml::Value::as_str).map(PathBuf::from));
+            }
         }
         found
     }

@@ -2,6 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use wf_effects::local::Models;
+use wf_effects::models::catalog::Wanted;
+use wf_effects::sandbox::{Tier, detect};
 use wf_effects::{Clock, RealClock};
 use wf_ir::Digest;
 use wf_ir::limits::{LOG_RECORDS_MAX, LOG_RECORDS_WARN};
@@ -13,12 +16,14 @@ use wf_store::{
 use wf_view::reply::{BadView, DoctorCheck, DoctorLevel};
 use wf_view::{DoctorView, VerifyView};
 
-use crate::config::Config;
+use crate::config::{Config, ModelsConfig};
 use crate::engine::{Engine, open_git};
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::models::{find, models_of};
 use crate::ops::LIST_MAX;
 use crate::project::Project;
+use crate::source::child_program;
 use crate::trust::trust_of;
 
 /// Less free space than this is worth a warning.
@@ -39,21 +44,61 @@ pub async fn doctor(environment: &Environment, project: &Project) -> DoctorView 
     ];
     checks.extend(store_checks(environment, project).await);
     checks.push(space_check(project));
-    checks.push(match Config::load(environment, project, is_trusted) {
+    let config = Config::load(environment, project, is_trusted);
+    checks.push(match &config {
         Ok(_) => say("config", DoctorLevel::Ok, "is readable".to_owned()),
         Err(error) => say("config", DoctorLevel::Fail, error.to_string()),
     });
     checks.push(trust_check(project, is_trusted));
-    checks.push(hinted(
-        say("sandbox", DoctorLevel::Warn, "none: commands of trusted repositories run as you".to_owned()),
-        "run only workflows that you would run by hand",
-    ));
-    checks.push(say(
-        "models",
-        DoctorLevel::Ok,
-        "mock: every role is answered by rules in a file, or by chance".to_owned(),
-    ));
+    checks.push(sandbox_check(environment).await);
+    checks.extend(models_checks(environment, &config.unwrap_or_default().models).await);
     DoctorView::new(checks)
+}
+
+async fn sandbox_check(environment: &Environment) -> DoctorCheck {
+    let tier = detect(&child_program(environment)).await;
+    let level = if matches!(tier, Tier::Own { .. }) { DoctorLevel::Ok } else { DoctorLevel::Warn };
+    say("sandbox", level, tier.describe())
+}
+
+/// Who is configured: whether keys are found, never what they are, and who does which role.
+async fn models_checks(environment: &Environment, config: &ModelsConfig) -> Vec<DoctorCheck> {
+    if config.is_empty() {
+        let message = "mock: every role is answered by rules in a file, or by chance".to_owned();
+        return vec![say("models", DoctorLevel::Ok, message)];
+    }
+    let mut checks = Vec::new();
+    for (name, provider) in &config.providers {
+        let key = provider.key.as_ref();
+        let key = key.map_or_else(|| "it wants no key".to_owned(), |place| format!("its key is in {place}"));
+        let at = if provider.base_url.is_empty() { String::new() } else { format!(" at {}", provider.base_url) };
+        let message = format!("{name} speaks {}{at}", provider.kind.name());
+        checks.push(match find(environment.keys(), provider).await {
+            Ok(_) => say("provider", DoctorLevel::Ok, format!("{message}; {key}")),
+            Err(error) => hinted(say("provider", DoctorLevel::Warn, format!("{message}; {error}")), &error.hint()),
+        });
+    }
+    let models = match models_of(environment, config).await {
+        Ok(Some(models)) => models,
+        Ok(None) => return checks,
+        Err(error) => return vec![say("models", DoctorLevel::Fail, error.to_string())],
+    };
+    checks.extend(config.roles.keys().map(|role| role_check(&models, role)));
+    checks
+}
+
+fn role_check(models: &Models, role: &str) -> DoctorCheck {
+    match models.resolve_wanted(role, &Wanted::default()) {
+        Ok(resolved) => {
+            let over = resolved.passed_over.iter().map(|(model, why)| format!("; {model} is passed over: {why}"));
+            let message = format!("{role} is done by {}{}", resolved.chosen, over.collect::<String>());
+            let is_keyless = models.lacks_key(&resolved.chosen).is_some();
+            say("role", if is_keyless { DoctorLevel::Warn } else { DoctorLevel::Ok }, message)
+        }
+        Err(unsatisfied) => {
+            say("role", DoctorLevel::Warn, format!("{role} is done by nobody: {}", unsatisfied.reasons.join("; ")))
+        }
+    }
 }
 
 fn say(name: &str, level: DoctorLevel, message: String) -> DoctorCheck {

@@ -92,6 +92,12 @@ impl Engine {
         Self { environment: environment.clone(), project: project.clone(), store, models: OnceCell::new() }
     }
 
+    /// Sees to it that every configured key is known, those of a keyring included, before something is shown that may hold
+    /// one: files of a repository. Whoever asks models hears what is wrong with a configuration.
+    pub async fn learn_keys(&self) {
+        let _ = self.models().await;
+    }
+
     /// Who answers for roles, as it is configured when it is first asked for: one limiter for each provider in a process.
     ///
     /// # Errors
@@ -203,7 +209,10 @@ impl Engine {
         let build_cache = trees.as_ref().and_then(Trees::build_cache);
         let catalog = Catalog { rules, seed: started.seed, is_paced };
         // A run that the mock has begun goes on with the mock, whatever was configured since.
-        let models = if started.catalog == catalog.digest() { None } else { self.models().await? };
+        let models = match (started.catalog == catalog.digest(), self.models().await) {
+            (true, _) => None,
+            (false, models) => models?,
+        };
         Ok(LocalEffects::new(LocalOptions {
             catalog,
             models,

@@ -39,7 +39,8 @@ impl Environment {
             .map_err(|error| Error::Bug(format!("the executable of this process is not known: {error}")))?;
         let mut environment = Self::of(vars, cwd, executable);
         let named = keys::names(&environment);
-        let there: BTreeSet<String> = named.into_iter().filter(|name| environment.vars.contains_key(name)).collect();
+        let there: BTreeSet<String> =
+            named.env.into_iter().filter(|name| environment.vars.contains_key(name)).collect();
         keys::take(&mut environment)?;
         keys::wipe(&there)?;
         Ok(environment)

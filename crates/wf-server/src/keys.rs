@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-use wf_effects::secret::{KEY_BYTES_MAX, KeySource, Keyring, Redactor, Secret, keys_handed};
+use wf_effects::secret::{KEY_BYTES_MAX, KeyPlace, KeySource, Keyring, Redactor, Secret, keys_handed};
 
 use crate::config::{KeyNames, read_text};
 use crate::environment::Environment;
@@ -35,7 +35,7 @@ pub(crate) fn take(environment: &mut Environment) -> Result<(), Error> {
         read.map_err(|error| Error::Bug(format!("the keys were not handed on: {error}")))?;
         keys = keys_handed(&Secret::new(text));
     }
-    for name in &names {
+    for name in &names.env {
         if let Some(value) = vars.remove(name) {
             keys.insert(name.clone(), Secret::new(value));
         }
@@ -48,6 +48,10 @@ pub(crate) fn take(environment: &mut Environment) -> Result<(), Error> {
     }
     let env = KEYRING_ENV.iter().filter_map(|name| Some(((*name).to_owned(), vars.get(*name)?.clone()))).collect();
     let source = KeySource::new(keys, Keyring { env }, Redactor::default());
+    for file in names.files {
+        // Only so that it is known to be one; whoever needs it hears what is wrong with it.
+        let _ = source.key_at_hand(&KeyPlace::File(file));
+    }
     environment.set_keys(source);
     Ok(())
 }
@@ -112,8 +116,8 @@ fn is_one_of(entry: &[u8], names: &BTreeSet<String>) -> bool {
 }
 
 /// The variables that the user's file names as keys. A file that cannot be read names none, and says so when it is used.
-pub(crate) fn names(environment: &Environment) -> BTreeSet<String> {
+pub(crate) fn names(environment: &Environment) -> KeyNames {
     let file = environment.config_file().ok();
     let text = file.and_then(|file| read_text(&file).ok().flatten()).unwrap_or_default();
-    KeyNames::of(&text).env
+    KeyNames::of(&text)
 }

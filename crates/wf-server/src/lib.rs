@@ -16,6 +16,7 @@ pub mod changes;
 pub mod config;
 mod detach;
 pub mod doctor;
+pub mod draft;
 mod engine;
 mod environment;
 pub mod error;

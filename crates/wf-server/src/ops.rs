@@ -104,6 +104,9 @@ pub struct Ticket {
 /// # Errors
 /// When the store cannot take it.
 pub async fn send(engine: &Engine, run: &RunId, command: &Command) -> Result<Ticket, Error> {
+    if matches!(command, Command::Decide { .. } | Command::Signal { .. } | Command::Steer { .. }) {
+        engine.learn_keys().await;
+    }
     let what = || Error::HoldsKey { what: "what is said to the run".to_owned() };
     let command = engine.environment.redactor().record(command.clone()).ok_or_else(what)?;
     let row = engine.store.runs.head(run).await?;

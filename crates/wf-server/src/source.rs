@@ -77,6 +77,16 @@ impl Source {
         Ok(Self { file: file.to_owned(), prefix, spelling, text, files: Arc::new(files), path })
     }
 
+    /// A Starlark source that is in no file; what it names lies below `dir`.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub(crate) fn of_text(dir: &Path, name: &str, text: String) -> Result<Self, Error> {
+        let files = Files::below(dir).map_err(|error| unreadable(name, &error))?;
+        let (file, prefix) = (name.to_owned(), String::new());
+        Ok(Self { path: dir.join(name), spelling: Spelling::Starlark, file, prefix, text, files: Arc::new(files) })
+    }
+
     /// The directory under which everything that the source names lies.
     pub fn root(&self) -> &Path {
         self.path.parent().unwrap_or(&self.path)

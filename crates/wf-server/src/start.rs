@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wf_effects::git::{Git, GitError, Repository};
 use wf_effects::local::{Catalog as RoleCatalog, Models};
 use wf_effects::mock::Rules;
+use wf_effects::sandbox::{Tier, detect};
 use wf_ir::node::Budget;
 use wf_ir::{Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, RoleStatus, Span, Value, Workflow, codes, preflight};
 use wf_kernel::ValueRef;
@@ -25,13 +26,16 @@ use crate::id::new_run_id;
 use crate::inputs::{inputs_of, labels_of};
 use crate::models::models_of;
 use crate::project::{Project, make_private_dir, sync_dir};
-use crate::source::{Source, is_error};
+use crate::source::{Source, child_program, is_error};
 use crate::trust::trust_of;
 
 /// Longest record of a command line, in bytes.
 const ARGS_BYTES_MAX: usize = 16 << 10;
 /// The word for a snapshot of the checkout as it is.
 const WORKTREE: &str = "worktree";
+
+/// As runs record it: nothing in them needs a sandbox.
+const SANDBOX_NONE: &str = "none";
 
 /// What a person asks to run.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +56,8 @@ pub struct RunOptions {
     pub base: Option<String>,
     /// The repository to work in.
     pub repo: Option<PathBuf>,
+    /// Whether commands are to run without a sandbox.
+    pub sandbox_off: bool,
     /// The mock's rules.
     pub mock: Option<PathBuf>,
     /// The command line, for the record.
@@ -90,6 +96,7 @@ pub struct Plan {
     pub rules_path: Option<PathBuf>,
     /// Who answers for its roles; nobody is the mock, for each.
     pub models: Option<Arc<Models>>,
+    is_mock_wanted: bool,
     rules: Rules,
     rules_text: Option<String>,
     config: Config,
@@ -105,6 +112,12 @@ impl Plan {
             }
             Place::Checkout { .. } | Place::Nowhere | Place::Fixture(_) => None,
         }
+    }
+
+    /// Whether the mock does a role only because nobody is configured.
+    pub fn is_mocked(&self) -> bool {
+        let asks = self.workflow.nodes().iter().any(|node| matches!(node.kind, Kind::Agent(_) | Kind::Ask(_)));
+        asks && self.models.is_none() && !self.is_mock_wanted
     }
 
     /// The repositories of which one has to be named.
@@ -136,6 +149,19 @@ impl Plan {
 /// When it is not valid. What stands in its way on this machine is part of the plan.
 pub async fn plan(environment: &Environment, project: &Project, options: &RunOptions) -> Result<Plan, Error> {
     let source = Source::find(environment, project, &options.workflow)?;
+    plan_of_source(environment, project, options, source).await
+}
+
+/// As [`plan`], of a source that was found.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) async fn plan_of_source(
+    environment: &Environment,
+    project: &Project,
+    options: &RunOptions,
+    source: Source,
+) -> Result<Plan, Error> {
     let (workflow, notes) = source.check(environment).await?.valid()?;
     let (rules_path, rules_text, rules) = find_rules(environment, &source, options.mock.as_deref())?;
     let place = place_of(environment, &source, &workflow, options.repo.as_deref())?;
@@ -150,7 +176,20 @@ pub async fn plan(environment: &Environment, project: &Project, options: &RunOpt
     let mut preflight = preflight(&workflow, &catalog);
     say_why_no_repository(&mut preflight, project);
     source.label_all(&mut preflight);
-    Ok(Plan { source, workflow, notes, preflight, place, rules_path, models, rules, rules_text, config })
+    let is_mock_wanted = options.mock.is_some();
+    Ok(Plan {
+        source,
+        workflow,
+        notes,
+        preflight,
+        place,
+        rules_path,
+        models,
+        is_mock_wanted,
+        rules,
+        rules_text,
+        config,
+    })
 }
 
 /// Begins a planned run. When this answers, its first records are durable and this process owns it.
@@ -198,7 +237,7 @@ pub async fn begin(
             // The mock may be among those who are configured.
             Some(models) => Digest::of_json(&(models.digest(), catalog.digest())),
         },
-        sandbox: "none".to_owned(),
+        sandbox: sandbox_of(engine, workflow, options.sandbox_off).await?,
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
@@ -206,6 +245,20 @@ pub async fn begin(
     let effects = engine.effects(workflow, &started, owner.name(), terms.is_paced).await?;
     let runtime = engine.runtime(owner, effects, terms.slots);
     Ok(runtime.create(NewRun { workflow: workflow.clone(), started }).await?)
+}
+
+/// What holds the commands of a run, as it records it.
+async fn sandbox_of(engine: &Engine, workflow: &Workflow, is_off: bool) -> Result<String, Error> {
+    if is_off {
+        return Ok(Tier::Off.as_str().to_owned());
+    }
+    if !runs_commands(workflow) {
+        return Ok(SANDBOX_NONE.to_owned());
+    }
+    match detect(&child_program(&engine.environment)).await {
+        tier @ Tier::Missing { .. } => Err(Error::NoSandbox { reason: tier.describe() }),
+        tier => Ok(tier.as_str().to_owned()),
+    }
 }
 
 /// The first record without keys. What is kept under the digest of its text cannot be changed, so it must hold none.

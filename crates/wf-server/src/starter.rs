@@ -74,7 +74,7 @@ fn has_commit(git_dir: &Path) -> bool {
 }
 
 /// Writes a file that does not exist. Says whether it did.
-fn write_new(path: &Path, text: &str) -> Result<bool, Error> {
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<bool, Error> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
     }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use wf_ir::node::Budget;
 use wf_ir::{Digest, Kind, Status, Value};
-use wf_kernel::record::{Checkpoint, InputValue, Reason, WaitReason};
+use wf_kernel::record::{Checkpoint, InputValue, PassedOver, Prepared, Reason, WaitReason};
 use wf_kernel::{Amount, Ix, LeafCounts, Ledger, RunState, RunStatus, Stage, Usage, ValueRef, Verified};
 
 use crate::VERSION;
@@ -350,6 +350,13 @@ pub struct InstanceDetail {
     #[schemars(schema_with = "schema::any")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_role: Option<Arc<Value>>,
+    /// What its model costs, in micro-dollars per million tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any")]
+    pub price: Option<Arc<Value>>,
+    /// Models that come first in the role's list, and why it is not one of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOverView>,
     /// JSON Schema of its output.
     #[schemars(schema_with = "schema::any")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -510,6 +517,15 @@ impl InstanceView {
     }
 }
 
+/// A model that was not asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PassedOverView {
+    /// `provider/model`.
+    pub model: String,
+    /// Why not.
+    pub why: String,
+}
+
 impl InstanceDetail {
     /// All that is known of the instance at a path.
     pub fn of(fold: &RunFold, path: &str) -> Option<Self> {
@@ -538,6 +554,8 @@ impl InstanceDetail {
             request,
             request_ref,
             resolved_role: detail.role.clone().filter(|role| **role != Value::Null),
+            price: prepared.and_then(|prepared| prepared.price.clone()),
+            passed_over: prepared.map(passed_over).unwrap_or_default(),
             output_schema: schema,
             memo_key: instance.memo_key.map(|key| key.to_string()),
             tree: instance.saw_tree.as_deref().map(str::to_owned),
@@ -550,6 +568,11 @@ impl InstanceDetail {
             seq: detail.seq,
         })
     }
+}
+
+fn passed_over(prepared: &Arc<Prepared>) -> Vec<PassedOverView> {
+    let view = |it: &PassedOver| PassedOverView { model: it.model.clone(), why: it.why.clone() };
+    prepared.passed_over.iter().map(view).collect()
 }
 
 /// The id of a run; empty before its first record.

@@ -10,7 +10,7 @@ use wf_store::RunId;
 use super::check::options_of;
 use super::follow::{attach_to, follow_owner};
 use super::go::{self, Going};
-use crate::args::{GoOnArgs, ResumeArgs, RunArgs};
+use crate::args::{GoOnArgs, ResumeArgs, RunArgs, SandboxArg};
 use crate::ask;
 use crate::session::Session;
 
@@ -30,6 +30,9 @@ pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<u8, Error> 
         plan = plan_of(&session.environment, &session.project, &options).await?;
     }
     super::fleet::offer(session, &engine).await?;
+    if plan.is_mocked() {
+        session.out.message("no role is configured, so the mock answers for each: see docs/providers.md");
+    }
     let terms = terms(session, &args.go_on);
     let owner = engine.announce()?;
     let owned = begin(&engine, &owner, &plan, &options, terms).await?;
@@ -60,6 +63,7 @@ fn run_options(args: &RunArgs) -> Result<RunOptions, Error> {
         budget: Budget { tokens: args.budget_tokens, cost_usd_micros: usd, wall_ms: wall, leaves: None },
         seed: args.seed,
         base: args.base.clone(),
+        sandbox_off: args.sandbox == SandboxArg::Off,
         args: std::env::args().skip(1).collect(),
         ..options_of(&args.what)
     })

@@ -4,11 +4,14 @@
 
 mod apply;
 mod bad_input;
+mod canaries;
 mod commands;
 mod decisions;
+mod drafting;
 mod fleet;
 mod ground;
 mod hostile_trees;
+mod models;
 mod place;
 mod pool;
 mod repositories;

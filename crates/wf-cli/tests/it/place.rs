@@ -107,6 +107,12 @@ impl Place {
         Ran::of(self.command(dir, env!("CARGO_BIN_EXE_whaleflow"), args).output().unwrap())
     }
 
+    /// Runs the program in the directory, with further variables in its environment.
+    pub(crate) fn run_env(&self, env: &[(&str, &str)], args: &[&str]) -> Ran {
+        let mut command = self.command(&self.dir(), env!("CARGO_BIN_EXE_whaleflow"), args);
+        Ran::of(command.envs(env.iter().copied()).output().unwrap())
+    }
+
     /// Runs the program with another directory before those in which programs are found.
     pub(crate) fn run_with(&self, programs: &Path, args: &[&str]) -> Ran {
         let mut command = self.command(&self.dir(), env!("CARGO_BIN_EXE_whaleflow"), args);

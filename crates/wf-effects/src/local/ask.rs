@@ -55,6 +55,9 @@ impl LocalEffects {
         agent: &Agent,
         ctx: &Ctx,
     ) -> Result<Outcome, Failed> {
+        if let Some(outcome) = Box::pin(self.native(node, leaf, prepared, agent, ctx)).await? {
+            return Ok(outcome);
+        }
         // Only an agent that may write works in a tree of its own; what others read is in their prompt.
         let (dir, rescued) = match &leaf.tree {
             TreeUse::Branch { branch, begin, .. } if !agent.writes.is_empty() => {
@@ -103,7 +106,7 @@ impl LocalEffects {
     }
 
     /// What the provider answers, after the time that it takes; an outcome where there is no answer.
-    async fn reply(
+    pub(super) async fn reply(
         &self,
         node: &Node,
         leaf: &LeafRequest,

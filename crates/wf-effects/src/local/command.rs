@@ -239,7 +239,7 @@ impl LocalEffects {
     }
 
     /// The environment of a command: what all get, what its node allows, a home of its own, and where it builds.
-    fn environment(&self, allowed: &[String], home: &Path, tree: &Path) -> BTreeMap<String, String> {
+    pub(super) fn environment(&self, allowed: &[String], home: &Path, tree: &Path) -> BTreeMap<String, String> {
         let home = home.display().to_string();
         let mut env = BTreeMap::from([("HOME".to_owned(), home.clone()), ("TMPDIR".to_owned(), home)]);
         for name in ENV_ALWAYS.into_iter().chain(allowed.iter().map(String::as_str)) {
@@ -266,7 +266,7 @@ impl LocalEffects {
 }
 
 /// Removes a directory that goes with its owner, which may take a while.
-async fn remove<T: Send + 'static>(directory: T) {
+pub(super) async fn remove<T: Send + 'static>(directory: T) {
     // Without it, it is gone all the same; only its thread could not be had.
     let _ = tokio::task::spawn_blocking(move || drop(directory)).await;
 }

@@ -1,7 +1,7 @@
 //! Asking a model that is not the mock: who is asked, what, and what came of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wf_ir::node::Node;
 use wf_ir::{Digest, Value, Workflow};
@@ -13,7 +13,7 @@ use super::ask::{Waited, bounded};
 use super::failed::{Failed, failure};
 use super::trace::{Trace, TracedText};
 use super::{LocalEffects, keep, success};
-use crate::contract::{BoxFuture, Clock, Ctx};
+use crate::contract::{BoxFuture, Clock, Ctx, Meter};
 use crate::models::catalog::Wanted;
 use crate::models::outage::Outages;
 use crate::models::typed::{self, Answer, Budget, NoAnswer, REPAIRS_MAX, Wish};
@@ -27,13 +27,18 @@ const OUTAGES_MAX: u32 = 8;
 /// Leaves whose outages are remembered; beyond it all are forgotten.
 const OUTAGES_KNOWN_MAX: usize = 20_000;
 
+/// Run and path of a leaf.
+type LeafName = (Arc<str>, Arc<str>);
+/// A model, and how it is called.
+type Asked = (Arc<dyn Model>, ModelRef);
+
 /// The models of a process, as they are configured: one limiter for each provider, whichever runs ask it.
 pub struct Models {
     providers: Providers,
     keyless: BTreeMap<String, String>,
     clock: Arc<dyn Clock>,
     /// How often a leaf has found everybody out.
-    outages: Mutex<BTreeMap<(Arc<str>, Arc<str>), u32>>,
+    outages: Mutex<BTreeMap<LeafName, u32>>,
 }
 
 impl Models {
@@ -52,12 +57,20 @@ impl Models {
             .roles()
             .get(role)
             .map_or_else(Wanted::default, |role| Wanted { needs: role.needs.clone(), params: role.params.clone() });
+        self.resolve_wanted(role, &wanted)
+    }
+
+    /// The same, for what is wanted of the role.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn resolve_wanted(&self, role: &str, wanted: &Wanted) -> Result<Resolved, Unsatisfied> {
         let mut health = self.providers.health();
         let now_ms = self.clock.now_ms();
         let missing = Outages::default();
         self.keyless.iter().for_each(|(name, why)| missing.note(name, now_ms, Some(u64::MAX), why));
         health.extend(missing.at(now_ms));
-        self.providers.catalog().resolve(role, &wanted, &health)
+        self.providers.catalog().resolve(role, wanted, &health)
     }
 
     /// Why a model cannot be asked, where its provider lacks its key.
@@ -86,7 +99,7 @@ impl Models {
         *count <= OUTAGES_MAX
     }
 
-    fn forget(&self, run: &Arc<str>, path: &Arc<str>) {
+    pub(super) fn forget(&self, run: &Arc<str>, path: &Arc<str>) {
         let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
         outages.remove(&(Arc::clone(run), Arc::clone(path)));
     }
@@ -117,7 +130,7 @@ impl LocalEffects {
     }
 
     /// The model that a leaf was prepared for; none is the mock.
-    pub(super) fn model_of(&self, prepared: &Prepared) -> Result<Option<(Arc<dyn Model>, ModelRef)>, Failed> {
+    pub(super) fn model_of(&self, prepared: &Prepared) -> Result<Option<Asked>, Failed> {
         let word = |name: &str| prepared.role.get(name).as_str().unwrap_or_default().to_owned();
         let chosen = ModelRef { provider: word("provider"), model: word("model") };
         let Some(models) = self.models.as_ref().filter(|_| chosen.provider != "mock") else { return Ok(None) };
@@ -138,7 +151,8 @@ impl LocalEffects {
         let (model, chosen) = model;
         let price = price_of(prepared);
         let request = request_to(&*keep::load(&prepared.request, ctx).await?, &prepared.role);
-        let reserve = Reserve { model: &*model, price, left: Mutex::new(prepared.estimate) };
+        let ledger = Mutex::new(Ledger { spent: Amount::default(), held: prepared.estimate });
+        let reserve = Reserve { model: &*model, price, meter: &ctx.meter, ledger };
         let spec = self.models.as_ref().and_then(|models| models.catalog().providers.get(&chosen.provider));
         let features = spec.and_then(|spec| spec.models.get(&chosen.model)).map(|model| &model.features);
         let wish = Wish {
@@ -211,7 +225,7 @@ impl LocalEffects {
                 Err(failure("output_invalid", format!("{chosen}: {reason}")).retryable(true).after(cost(usage)))
             }
             NoAnswer::OverBudget { reason, usage } => {
-                let message = format!("{chosen}: {reason}; what is reserved does not suffice for asking again");
+                let message = format!("{chosen}: {reason}; there is no budget for asking again");
                 Err(failure("output_invalid", message).retryable(true).after(cost(usage)))
             }
             NoAnswer::Refused { said, usage } => {
@@ -222,7 +236,13 @@ impl LocalEffects {
     }
 
     /// For how long a leaf waits before it is prepared again, and perhaps done by another model; none is that it fails.
-    fn pause_after(&self, error: &ModelError, leaf: &LeafRequest, chosen: &ModelRef, ctx: &Ctx) -> Option<u64> {
+    pub(super) fn pause_after(
+        &self,
+        error: &ModelError,
+        leaf: &LeafRequest,
+        chosen: &ModelRef,
+        ctx: &Ctx,
+    ) -> Option<u64> {
         if let ModelErrorKind::Throttled { retry_after_ms } = error.kind {
             return Some(retry_after_ms);
         }
@@ -258,7 +278,7 @@ pub(super) fn passed_over(resolved: &Resolved) -> Vec<PassedOver> {
 }
 
 /// What the model of a prepared leaf costs.
-fn price_of(prepared: &Prepared) -> Option<Price> {
+pub(super) fn price_of(prepared: &Prepared) -> Option<Price> {
     let price = prepared.price.as_ref()?;
     let micros = |name: &str| price.get(name).as_int().and_then(|micros| u64::try_from(micros).ok());
     Some(Price {
@@ -288,24 +308,50 @@ pub(super) fn estimate(request: &Value, chosen: &Chosen, resolved: &Resolved) ->
     price::estimate(&request_to(request, &chosen.role), resolved.price.as_ref())
 }
 
-/// What was reserved for a leaf, and what of it is left: further calls are made as long as they fit into it.
+/// The budget of a leaf: what its preparation reserved, and what is asked for beyond.
 struct Reserve<'a> {
     model: &'a dyn Model,
     price: Option<Price>,
-    left: Mutex<Amount>,
+    meter: &'a Meter,
+    ledger: Mutex<Ledger>,
+}
+
+/// What is used, and what is held.
+#[derive(Clone, Copy)]
+struct Ledger {
+    spent: Amount,
+    held: Amount,
 }
 
 impl Reserve<'_> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn counted<'a>(&'a self, request: &'a ModelRequest, call: Call<'a>) -> Result<Response, ModelError> {
         let answered = self.model.respond(request, call).await;
         let usage = match &answered {
             Ok(response) => response.usage,
             Err(error) => error.usage,
         };
-        let used = usage.with_price(self.price.as_ref()).amount_or(price::estimate(request, self.price.as_ref()));
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        *left = left.minus(used);
+        let most = price::estimate(request, self.price.as_ref());
+        let used = usage.with_price(self.price.as_ref()).amount_or(most);
+        let mut ledger = self.ledger();
+        ledger.spent = ledger.spent.plus(used);
         answered
+    }
+
+    async fn hold(&self, amount: Amount) -> bool {
+        let Ledger { spent, held } = *self.ledger();
+        let total = spent.plus(amount);
+        if total.tokens <= held.tokens && total.cost_usd_micros <= held.cost_usd_micros {
+            return true;
+        }
+        let is_granted = self.meter.hold(spent, total).await.unwrap_or(false);
+        if is_granted {
+            self.ledger().held = total;
+        }
+        is_granted
     }
 }
 
@@ -317,8 +363,6 @@ impl Model for Reserve<'_> {
 
 impl Budget for Reserve<'_> {
     fn more(&self, amount: Amount) -> BoxFuture<'_, bool> {
-        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = amount.tokens <= left.tokens && amount.cost_usd_micros <= left.cost_usd_micros;
-        Box::pin(std::future::ready(fits))
+        Box::pin(self.hold(amount))
     }
 }

@@ -14,6 +14,7 @@ use wf_ir::{Decimal, Diagnostic, Digest, Span, Value};
 
 use super::edit::{self, Change, Edit};
 use super::pick::Pick;
+use crate::agent::scripted::Turn;
 
 /// Largest file of rules, in bytes.
 pub const RULES_BYTES_MAX: usize = 1 << 20;
@@ -44,6 +45,8 @@ pub(super) struct Rule {
     pub(super) until_told: bool,
     /// What is added to the list of tasks that an agent works on; texts in it are templates.
     pub(super) tasks: Vec<Value>,
+    /// What an agent does with its tools before it answers; texts in arguments are templates.
+    pub(super) turns: Vec<Turn>,
 }
 
 /// What a rule answers.
@@ -175,6 +178,25 @@ struct RuleText {
     until_told: bool,
     #[serde(default)]
     tasks: Vec<Value>,
+    #[serde(default)]
+    turns: Vec<Spanned<TurnText>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TurnText {
+    #[serde(default)]
+    say: String,
+    #[serde(default)]
+    calls: Vec<CallText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallText {
+    tool: String,
+    #[serde(default)]
+    args: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -267,6 +289,7 @@ impl Reader<'_> {
         let rule = rule.into_inner();
         let edits_place = rule.edits.first().map(Spanned::span);
         let is_error = rule.error.is_some();
+        let has_edits = edits_place.is_some();
         if let (true, Some(place)) = (is_error, edits_place) {
             self.error("WF0653", place, "a rule that fails cannot edit", Some("leave out `edits` or `error`"));
         }
@@ -289,7 +312,18 @@ impl Reader<'_> {
             throttle,
             until_told: rule.until_told,
             tasks: rule.tasks,
+            turns: self.turns(rule.turns, has_edits),
         }
+    }
+
+    fn turns(&mut self, turns: Vec<Spanned<TurnText>>, has_edits: bool) -> Vec<Turn> {
+        if let (true, Some(first)) = (has_edits, turns.first()) {
+            let hint = "leave out `edits`, and call `write` or `edit` in a turn";
+            self.error("WF0653", first.span(), "a rule with turns edits with its tools", Some(hint));
+        }
+        let call = |call: CallText| (call.tool, call.args);
+        let turn = |turn: TurnText| Turn { text: turn.say, calls: turn.calls.into_iter().map(call).collect() };
+        turns.into_iter().map(|it| turn(it.into_inner())).collect()
     }
 
     fn wait(&mut self, place: Place, ms: u64) {
@@ -480,7 +514,7 @@ fn canonical_rule(rule: &Rule) -> Value {
     let throttle = rule.throttle.map_or(Value::Null, |throttle| {
         map([("times", number(throttle.times)), ("retry_after_ms", number(throttle.retry_after_ms))])
     });
-    map([
+    let mut canonical = map([
         ("match", rule.pick.canonical()),
         ("answer", answer.into()),
         ("content", content),
@@ -493,7 +527,17 @@ fn canonical_rule(rule: &Rule) -> Value {
         ("throttle", throttle),
         ("until_told", rule.until_told.into()),
         ("tasks", Value::List(rule.tasks.clone())),
-    ])
+    ]);
+    // Rules without turns keep the digest that they had before there were any.
+    if let (false, Value::Map(fields)) = (rule.turns.is_empty(), &mut canonical) {
+        fields.insert("turns".to_owned(), Value::List(rule.turns.iter().map(canonical_turn).collect()));
+    }
+    canonical
+}
+
+fn canonical_turn(turn: &Turn) -> Value {
+    let call = |(tool, args): &(String, Value)| Value::List(vec![tool.as_str().into(), args.clone()]);
+    map([("say", turn.text.as_str().into()), ("calls", Value::List(turn.calls.iter().map(call).collect()))])
 }
 
 fn canonical_edit(edit: &Edit) -> Value {

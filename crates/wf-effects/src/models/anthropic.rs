@@ -45,10 +45,11 @@ fn body(model: &str, features: &BTreeSet<Feature>, request: &ModelRequest) -> Va
     set("stream", true.into());
     set("max_tokens", Value::Int(i64::from(request.output_tokens_max)));
     let mut messages: Vec<Value> = request.messages.iter().map(message).collect();
-    if is_cached && let Some(Value::Map(last)) = messages.last_mut() {
-        if let Some(Value::List(blocks)) = last.get_mut("content") {
-            mark(blocks);
-        }
+    if is_cached
+        && let Some(Value::Map(last)) = messages.last_mut()
+        && let Some(Value::List(blocks)) = last.get_mut("content")
+    {
+        mark(blocks);
     }
     set("messages", Value::List(messages));
     if !request.system.is_empty() {

@@ -168,20 +168,26 @@ impl ModelRequest {
     /// or scripts of three bytes a character.
     pub fn input_tokens_max(&self) -> u64 {
         let mut bytes = self.system.len();
-        for part in self.messages.iter().flat_map(|message| &message.parts) {
-            bytes += match part {
-                Part::Text(text) => text.len(),
-                Part::ToolCall { id, name, arguments } => id.len() + name.len() + arguments.to_json().len(),
-                Part::ToolResult { id, text, .. } => id.len() + text.len(),
-                Part::Reasoning(value) => value.to_json().len(),
-            };
-        }
         for tool in &self.tools {
             bytes += tool.name.len() + tool.description.len() + tool.parameters.to_json().len();
         }
         bytes += self.output.as_ref().map_or(0, |schema| schema.to_json().len());
-        let fixed =
-            MESSAGE_TOKENS * (self.messages.len() as u64 + 1) + if self.tools.is_empty() { 0 } else { TOOLS_TOKENS };
-        (bytes as u64).div_ceil(2) + fixed
+        let tools = if self.tools.is_empty() { 0 } else { TOOLS_TOKENS };
+        (bytes as u64).div_ceil(2) + MESSAGE_TOKENS + tools + messages_tokens_max(&self.messages)
     }
+}
+
+/// At least as many tokens as these messages have.
+pub fn messages_tokens_max(messages: &[Message]) -> u64 {
+    let bytes: usize = messages
+        .iter()
+        .flat_map(|message| &message.parts)
+        .map(|part| match part {
+            Part::Text(text) => text.len(),
+            Part::ToolCall { id, name, arguments } => id.len() + name.len() + arguments.to_json().len(),
+            Part::ToolResult { id, text, .. } => id.len() + text.len(),
+            Part::Reasoning(value) => value.to_json().len(),
+        })
+        .sum();
+    (bytes as u64).div_ceil(2) + MESSAGE_TOKENS * messages.len() as u64
 }

@@ -19,6 +19,11 @@ const REASON_CHARS_MAX: usize = 2_000;
 pub trait Budget: Send + Sync {
     /// Reserves more; says whether there is so much.
     fn more(&self, amount: Amount) -> BoxFuture<'_, bool>;
+
+    /// Takes in what was spent so far, for questions to come.
+    fn spent(&self, amount: Amount) {
+        let _ = amount;
+    }
 }
 
 /// What an answer must be.

@@ -206,7 +206,7 @@ fn costs_are_exact_and_rounded_up() {
     }
     let estimate = estimate(&request("hello"), Some(&price));
     // 13 bytes of text, two messages, 100 tokens of output; the input as if all went into the cache.
-    assert_eq!((estimate.tokens, estimate.cost_usd_micros), (7 + 32 + 100, 49 + 400));
+    assert_eq!((estimate.tokens, estimate.cost_usd_micros), (4 + 3 + 32 + 100, 49 + 400));
 }
 
 #[test]

@@ -66,7 +66,8 @@ async fn serve(mut stream: TcpStream, asked: Arc<Mutex<Vec<Asked>>>, scripts: Ar
     stream.set_nodelay(true).unwrap();
     let Some(request) = read(&mut stream).await else { return };
     asked.lock().unwrap().push(request);
-    let acts = scripts.lock().unwrap().pop_front().expect("a request too many");
+    // A request too many finds no script.
+    let acts = scripts.lock().unwrap().pop_front().unwrap();
     for act in acts {
         let sent = match act {
             Act::Send(bytes) => stream.write_all(&bytes).await,
