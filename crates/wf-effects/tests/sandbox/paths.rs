@@ -169,7 +169,30 @@ fn no_path_leads_out() {
     }
     assert_eq!(tried, all.len() * 5);
     let ends: String = ends.iter().map(|(end, count)| format!("{end}: {count}\n")).collect();
-    expect![[""]].assert_eq(&format!("{tried} tried\n{ends}"));
+    expect![[r#"
+        1680 tried
+        list kind: 2
+        list outside: 146
+        list path: 186
+        list within: 2
+        make_dir kind: 2
+        make_dir outside: 146
+        make_dir path: 186
+        make_dir within: 2
+        read hard_link: 2
+        read kind: 2
+        read outside: 146
+        read path: 186
+        remove kind: 2
+        remove outside: 110
+        remove path: 186
+        remove within: 38
+        write kind: 38
+        write outside: 110
+        write path: 186
+        write within: 2
+    "#]]
+    .assert_eq(&format!("{tried} tried\n{ends}"));
 }
 
 struct Stopping<'a>(&'a AtomicBool);
