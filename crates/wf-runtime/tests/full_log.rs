@@ -62,6 +62,7 @@ fn runtime(store: &Store, scratch: &Path) -> Runtime {
         supervisor: None,
         redactor: wf_effects::secret::Redactor::default(),
         models: None,
+        sandbox: None,
         build_cache: None,
     });
     Runtime {

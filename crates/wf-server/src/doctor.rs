@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use wf_effects::local::Models;
 use wf_effects::models::catalog::Wanted;
+use wf_effects::sandbox::{Tier, detect};
 use wf_effects::{Clock, RealClock};
 use wf_ir::Digest;
 use wf_ir::limits::{LOG_RECORDS_MAX, LOG_RECORDS_WARN};
@@ -22,6 +23,7 @@ use crate::error::Error;
 use crate::models::{find, models_of};
 use crate::ops::LIST_MAX;
 use crate::project::Project;
+use crate::source::child_program;
 use crate::trust::trust_of;
 
 /// Less free space than this is worth a warning.
@@ -48,12 +50,15 @@ pub async fn doctor(environment: &Environment, project: &Project) -> DoctorView 
         Err(error) => say("config", DoctorLevel::Fail, error.to_string()),
     });
     checks.push(trust_check(project, is_trusted));
-    checks.push(hinted(
-        say("sandbox", DoctorLevel::Warn, "none: commands of trusted repositories run as you".to_owned()),
-        "run only workflows that you would run by hand",
-    ));
+    checks.push(sandbox_check(environment).await);
     checks.extend(models_checks(environment, &config.unwrap_or_default().models).await);
     DoctorView::new(checks)
+}
+
+async fn sandbox_check(environment: &Environment) -> DoctorCheck {
+    let tier = detect(&child_program(environment)).await;
+    let level = if matches!(tier, Tier::Own { .. }) { DoctorLevel::Ok } else { DoctorLevel::Warn };
+    say("sandbox", level, tier.describe())
 }
 
 /// Who is configured: whether keys are found, never what they are, and who does which role.

@@ -92,6 +92,12 @@ impl Engine {
         Self { environment: environment.clone(), project: project.clone(), store, models: OnceCell::new() }
     }
 
+    /// Sees to it that every configured key is known, those of a keyring included, before something is shown that may hold
+    /// one: files of a repository. Whoever asks models hears what is wrong with a configuration.
+    pub async fn learn_keys(&self) {
+        let _ = self.models().await;
+    }
+
     /// Who answers for roles, as it is configured when it is first asked for: one limiter for each provider in a process.
     ///
     /// # Errors

@@ -220,6 +220,12 @@ pub enum Error {
         /// What.
         what: String,
     },
+    /// Commands would run, and there is no sandbox for them.
+    #[error("this workflow runs commands, and there is no sandbox for them here: {reason}")]
+    NoSandbox {
+        /// What stands in the way.
+        reason: String,
+    },
     /// No draft of a workflow compiles.
     #[error("no draft is a valid workflow; the last of {rounds} is that of run {run}")]
     Draft {
@@ -271,6 +277,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("WF0727", "a key is missing or unsafe"),
     ("WF0728", "a key would be recorded"),
     ("WF0729", "no draft is a valid workflow"),
+    ("WF0730", "there is no sandbox"),
     ("WF0740", "files that would change are not as they were"),
     ("WF0741", "there is nothing to apply"),
     ("WF0742", "what was applied has changed since"),
@@ -338,6 +345,7 @@ impl Error {
             Self::Key { .. } => "WF0727",
             Self::HoldsKey { .. } => "WF0728",
             Self::Draft { .. } => "WF0729",
+            Self::NoSandbox { .. } => "WF0730",
         }
     }
 
@@ -347,6 +355,7 @@ impl Error {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::Invalid(found) | Self::Preflight(found) => return first_error(found).and_then(|it| it.hint.clone()),
             Self::Branch { hint, .. } | Self::Key { hint, .. } => hint.as_str(),
+            Self::NoSandbox { .. } => "`whaleflow doctor` says what is missing; --sandbox=off runs commands as you",
             Self::Draft { .. } => "say the goal more exactly, or look at what was written with `whaleflow show`",
             Self::HoldsKey { .. } => {
                 "take it out; a key belongs into the user's configuration, by `env`, `file` or `keyring`"
@@ -394,6 +403,7 @@ impl Error {
             | Self::HoldsKey { .. }
             | Self::Draft { .. } => Class::Invalid,
             Self::Preflight(found) => preflight_class(found),
+            Self::NoSandbox { .. } => Class::Sandbox,
             Self::Store(_) | Self::Io { .. } | Self::Unheard { .. } => Class::Store,
             Self::Damaged(_) | Self::Newer(_) | Self::Transfer { .. } => Class::Damaged,
             Self::Untrusted { .. } | Self::Key { .. } => Class::Denied,
@@ -580,6 +590,7 @@ mod tests {
         check(Error::Exhausted { run: text() }, "WF0726", 4);
         check(Error::Key { message: text(), hint: text() }, "WF0727", 7);
         check(Error::HoldsKey { what: text() }, "WF0728", 3);
+        check(Error::NoSandbox { reason: text() }, "WF0730", 8);
         check(Error::Draft { run: text(), rounds: 4, found: Vec::new() }, "WF0729", 3);
     }
 }

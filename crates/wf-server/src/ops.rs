@@ -105,8 +105,7 @@ pub struct Ticket {
 /// When the store cannot take it.
 pub async fn send(engine: &Engine, run: &RunId, command: &Command) -> Result<Ticket, Error> {
     if matches!(command, Command::Decide { .. } | Command::Signal { .. } | Command::Steer { .. }) {
-        // So that the keys of a keyring are known too. Whoever asks models hears what is wrong with them.
-        let _ = engine.models().await;
+        engine.learn_keys().await;
     }
     let what = || Error::HoldsKey { what: "what is said to the run".to_owned() };
     let command = engine.environment.redactor().record(command.clone()).ok_or_else(what)?;

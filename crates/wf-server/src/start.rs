@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wf_effects::git::{Git, GitError, Repository};
 use wf_effects::local::{Catalog as RoleCatalog, Models};
 use wf_effects::mock::Rules;
+use wf_effects::sandbox::{Tier, detect};
 use wf_ir::node::Budget;
 use wf_ir::{Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, RoleStatus, Span, Value, Workflow, codes, preflight};
 use wf_kernel::ValueRef;
@@ -25,7 +26,7 @@ use crate::id::new_run_id;
 use crate::inputs::{inputs_of, labels_of};
 use crate::models::models_of;
 use crate::project::{Project, make_private_dir, sync_dir};
-use crate::source::{Source, is_error};
+use crate::source::{Source, child_program, is_error};
 use crate::trust::trust_of;
 
 /// Longest record of a command line, in bytes.
@@ -33,9 +34,7 @@ const ARGS_BYTES_MAX: usize = 16 << 10;
 /// The word for a snapshot of the checkout as it is.
 const WORKTREE: &str = "worktree";
 
-/// As runs record it: somebody wanted no sandbox.
-pub const SANDBOX_OFF: &str = "off";
-/// As runs record it: there is none.
+/// As runs record it: nothing in them needs a sandbox.
 const SANDBOX_NONE: &str = "none";
 
 /// What a person asks to run.
@@ -238,7 +237,7 @@ pub async fn begin(
             // The mock may be among those who are configured.
             Some(models) => Digest::of_json(&(models.digest(), catalog.digest())),
         },
-        sandbox: if options.sandbox_off { SANDBOX_OFF } else { SANDBOX_NONE }.to_owned(),
+        sandbox: sandbox_of(engine, workflow, options.sandbox_off).await?,
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
@@ -246,6 +245,20 @@ pub async fn begin(
     let effects = engine.effects(workflow, &started, owner.name(), terms.is_paced).await?;
     let runtime = engine.runtime(owner, effects, terms.slots);
     Ok(runtime.create(NewRun { workflow: workflow.clone(), started }).await?)
+}
+
+/// What holds the commands of a run, as it records it.
+async fn sandbox_of(engine: &Engine, workflow: &Workflow, is_off: bool) -> Result<String, Error> {
+    if is_off {
+        return Ok(Tier::Off.as_str().to_owned());
+    }
+    if !runs_commands(workflow) {
+        return Ok(SANDBOX_NONE.to_owned());
+    }
+    match detect(&child_program(&engine.environment)).await {
+        tier @ Tier::Missing { .. } => Err(Error::NoSandbox { reason: tier.describe() }),
+        tier => Ok(tier.as_str().to_owned()),
+    }
 }
 
 /// The first record without keys. What is kept under the digest of its text cannot be changed, so it must hold none.

@@ -116,6 +116,7 @@ async fn undo(session: &Session, args: &ApplyArgs) -> Result<u8, Error> {
 
 async fn find(session: &Session, run: &str, branch: Option<&str>) -> Result<(Engine, RunId, Change), Error> {
     let (engine, run) = session.run(run).await?;
+    engine.learn_keys().await;
     let (fold, _) = follow::fold(&engine.store, &run, Keep::Lean, engine.now_ms()).await?;
     let change = change_of(&fold, branch)?;
     Ok((engine, run, change))

@@ -27,7 +27,7 @@ workflow(
             command("keeps", argv = ["sh", "-c", "cat leak.txt > kept.txt"], writes = ["*"], artifacts = ["*.txt"]),
         ]),
         command("looks", env = NAMES + ["WHALEFLOW_KEYS_HANDED"], argv = ["sh", "-c",
-            "env | grep -c '^KEY_' ; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c '^KEY_[0-9]*=cnry'; true"]),
+            "env | grep -c '^KEY_'; p=$$; while [ $p -gt 1 ]; do cat /proc/$p/environ; p=$(grep PPid: /proc/$p/status | tr -dc 0-9); done 2>/dev/null | tr '\\0' '\\n' | grep -c '^KEY_[0-9]*=c'; true"]),
         approve("go", prompt = "Go on?", form = schema.object({"note": schema.string()})),
     ],
     outputs = {"echo": "echo", "looks": "looks.stdout", "shows": "shows.stdout", "note": "go.note"},

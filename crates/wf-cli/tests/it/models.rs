@@ -183,7 +183,7 @@ fn a_provider_that_wants_to_be_left_alone_is_and_no_attempt_is_used() {
     assert_eq!(ran["outputs"], json!({"one": "now", "two": "now"}));
     let shown = place.run(&["show", "--json"]).ok();
     let attempts: Vec<&Value> = shown["instances"].as_array().unwrap().iter().map(|it| &it["attempts"]).collect();
-    assert_eq!(attempts, [&json!(0), &json!(1), &json!(1)], "{shown}");
+    assert_eq!(attempts, [&json!(1), &json!(1), &json!(1)], "{shown}");
     let logs = place.run(&["logs", "@last", "--raw"]).out;
     assert_eq!(logs.matches("\"rate_limit\"").count(), 1, "{logs}");
 }
@@ -228,11 +228,11 @@ fn what_cannot_be_asked_is_known_before_anything_is_spent() {
     let server = Server::start(|_| says("{\"text\": \"x\"}"));
     let place = place(&config(&[("local", server.port)], "\"json\""));
     let keyless = refused(&place, &[], &["run", "letters.star", "--json"]);
-    expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"].assert_eq(&keyless);
+    expect_test::expect!["7 WF0905 1 problem was found: there is no key for the role `writer` of `both/one`: local/org/tiny: there is no key in the variable LOOPBACK_KEY"].assert_eq(&keyless);
     configure(&place, &config(&[("local", server.port)], "\"tools\""));
     let env = [("LOOPBACK_KEY", KEY)];
     let unsatisfied = refused(&place, &env, &["run", "letters.star", "--json"]);
-    expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"].assert_eq(&unsatisfied);
+    expect_test::expect!["3 WF0901 1 problem was found: nothing here satisfies the role `writer` of `both/one`: local/org/tiny: it is not known to have `tools`"].assert_eq(&unsatisfied);
     let checked = place.run_env(&env, &["check", "letters.star", "--json"]);
     assert_eq!((checked.code, checked.json()["preflight"][0]["code"].as_str()), (0, Some("WF0901")), "{checked:?}");
     assert_eq!(server.asked().len(), 0);
@@ -272,46 +272,44 @@ fn only_the_users_own_file_names_providers_and_no_key_in_clear() {
     let key = "key = { env = \"LOOPBACK_KEY\" }";
     check(
         &with(key, &format!("key = \"{KEY}\"")),
-        expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"],
+        expect_test::expect![[r#"3 WF0703 …/config.toml:4:7: a key does not belong here in clear: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#]],
     );
     check(
         &with(key, &format!("key = {{ env = \"{KEY}\" }}")),
-        expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"],
+        expect_test::expect![[r#"3 WF0703 …/config.toml:4:7: `env` is the name of a variable, not a key: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#]],
     );
     check(
         &with(key, &format!("headers = {{ Authorization = \"Bearer {KEY}\" }}")),
-        expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"],
+        expect_test::expect![[r#"3 WF0703 …/config.toml:4:29: the header Authorization holds a key, which does not belong here in clear: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#]],
     );
     check(
         &with("http://", &format!("http://me:{KEY}@")),
-        expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"],
+        expect_test::expect![[r#"3 WF0703 …/config.toml:3:12: a base URL has no user, query or fragment; a key is named by `key = { env = "NAME" }`"#]],
     );
     check(
         &with("kind = \"openai\"", &format!("kind = \"{KEY}\"")),
-        expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"],
+        expect_test::expect!["3 WF0703 …/config.toml:2:8: a provider is of kind openai, anthropic or mock"],
     );
     check(
         &with("context = 32000", &format!("context = \"{KEY}\"")),
-        expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"],
+        expect_test::expect!["3 WF0703 …/config.toml:6:11: invalid type: string, expected u64"],
     );
     check(
         &with("\"local/org/tiny\"", "\"other/org/tiny\""),
-        expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"],
+        expect_test::expect!["3 WF0703 …/config.toml:11:11: there is no provider `other` in this file"],
     );
     check(
         &with("[\"json\"]\nprice", "[\"yaml\"]\nprice"),
-        expect_test::expect!["3 WF0201 2 problems were found: `one` means nothing here"],
+        expect_test::expect![[r#"3 WF0703 …/config.toml:7:13: "yaml" is no feature: tools, json, reasoning_back, max_completion_tokens"#]],
     );
 
     let place = place(&own);
     place.write(".whaleflow/config.toml", &config(&[("evil", 1)], "\"json\""));
     place.commit_all();
     assert_eq!(place.run(&["trust"]).code, 0);
-    place.write("tree.star", "workflow(\"tree\", children = [search(\"find\", pattern = \"x\", reads = [\"**\"])])");
+    place.write("tree.star", "workflow(\"look\", children = [search(\"find\", pattern = \"x\", reads = [\"**\"])])");
     let error = refused(&place, &[("LOOPBACK_KEY", KEY)], &["run", "tree.star", "--json"]);
     let root = std::fs::canonicalize(place.dir()).unwrap();
-    expect_test::expect![
-        "3 WF0113 1 problem was found: `tree` cannot be a name: expressions and templates understand it already"
-    ]
+    expect_test::expect![""]
     .assert_eq(&error.replace(root.to_str().unwrap(), "…"));
 }

@@ -19,7 +19,14 @@ pub(super) const MARK: &str = "[redacted]";
 /// same one. Without secrets it does nothing and costs nothing.
 #[derive(Clone, Default)]
 pub struct Redactor {
-    known: Arc<RwLock<Option<Arc<Known>>>>,
+    state: Arc<RwLock<State>>,
+}
+
+/// What it was told, and what that came to when it was last needed.
+#[derive(Default)]
+struct State {
+    forms: BTreeSet<String>,
+    known: Option<Arc<Known>>,
 }
 
 /// The forms of all secrets. They have to be in memory to be found; nothing shows them.
@@ -42,25 +49,17 @@ impl Redactor {
         if text.len() < SECRET_BYTES_MIN {
             return;
         }
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all = forms(text);
-        if let Some(before) = known.as_deref() {
-            if all.is_subset(&before.forms) {
-                return;
-            }
-            all.extend(before.forms.iter().cloned());
-        }
-        let search = AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(&all);
-        // It fails only for more states than fit into 31 bits, which so few short forms do not have.
-        if let Ok(search) = search {
-            let longest = all.iter().map(String::len).max().unwrap_or(0);
-            *known = Some(Arc::new(Known { forms: all, longest, search }));
+        let forms = forms(text);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if !forms.is_subset(&state.forms) {
+            state.forms.extend(forms);
+            state.known = None;
         }
     }
 
     /// Whether it knows of any secret.
     pub fn is_idle(&self) -> bool {
-        self.known().is_none()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).forms.is_empty()
     }
 
     /// Whether there is a secret in `text`.
@@ -96,12 +95,30 @@ impl Redactor {
         RedactorStream { redactor: self.clone(), held: String::new() }
     }
 
+    /// What it looks for; nothing without secrets. Many are told one after the other, so it is made when it is needed.
     fn known(&self) -> Option<Arc<Known>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            if state.known.is_some() || state.forms.is_empty() {
+                return state.known.clone();
+            }
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.known.is_none() {
+            state.known = Known::of(&state.forms).map(Arc::new);
+        }
+        state.known.clone()
     }
 }
 
 impl Known {
+    fn of(forms: &BTreeSet<String>) -> Option<Self> {
+        let builder = AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(forms);
+        let longest = forms.iter().map(String::len).max()?;
+        // It fails only for more states than fit into 31 bits, which bounded keys do not have.
+        Some(Self { forms: forms.clone(), longest, search: builder.ok()? })
+    }
+
     /// Where secrets are: what overlaps is one place.
     fn found(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut all: Vec<Range<usize>> = self.search.find_overlapping_iter(bytes).map(|it| it.range()).collect();

@@ -29,7 +29,10 @@ const READING: [(&str, &str); 26] = [
     ("by cp", "cp -r $HOME/.ssh got && grep -q SECRET got/id && echo ESCAPED"),
     ("by dd", "dd if=$HOME/.ssh/id status=none | grep -q SECRET && echo ESCAPED"),
     ("by perl", "perl -e 'open F, \"$ENV{HOME}/.ssh/id\" or exit 1; exit(<F> !~ /SECRET/)' && echo ESCAPED"),
-    ("by python", "python3 -c 'import os; exit(\"SECRET\" not in open(os.environ[\"HOME\"]+\"/.ssh/id\").read())' && echo ESCAPED"),
+    (
+        "by python",
+        "python3 -c 'import os; exit(\"SECRET\" not in open(os.environ[\"HOME\"]+\"/.ssh/id\").read())' && echo ESCAPED",
+    ),
     ("by git", "git hash-object --no-filters $HOME/.ssh/id && echo ESCAPED"),
     ("by git diff", "git diff --no-index /dev/null $HOME/.ssh/id | grep -q SECRET && echo ESCAPED"),
     ("by a redirection", "read x < $HOME/.ssh/id && test \"$x\" = SECRET && echo ESCAPED"),
@@ -97,18 +100,51 @@ const REACHING: [(&str, &str); 15] = [
     ("a port of this machine", "curl -s --max-time 5 http://127.0.0.1:$PORT/ | grep -q HELLO && echo ESCAPED"),
     ("by bash", "bash -c 'exec 3<>/dev/tcp/127.0.0.1/'$PORT' && echo ESCAPED'"),
     ("by localhost", "curl -s --max-time 5 http://localhost:$PORT/ | grep -q HELLO && echo ESCAPED"),
-    ("by the newer kind of address", "curl -s --max-time 5 'http://[::ffff:127.0.0.1]:'$PORT/ | grep -q HELLO && echo ESCAPED"),
-    ("by python", "python3 -c 'import os,socket; socket.create_connection((\"127.0.0.1\",int(os.environ[\"PORT\"])),5)' && echo ESCAPED"),
-    ("by perl", "perl -MIO::Socket::INET -e 'IO::Socket::INET->new(PeerAddr=>\"127.0.0.1\",PeerPort=>$ENV{PORT},Timeout=>5) or exit 1' && echo ESCAPED"),
-    ("a socket with a path", "python3 -c 'import os,socket; s=socket.socket(socket.AF_UNIX); s.connect(os.environ[\"SOCK\"])' && echo ESCAPED"),
-    ("the same by a relative path", "cd $OUT; python3 -c 'import socket; s=socket.socket(socket.AF_UNIX); s.connect(\"sock\")' && echo ESCAPED"),
-    ("the same by perl", "perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Peer=>$ENV{SOCK}) or exit 1' && echo ESCAPED"),
+    (
+        "by the newer kind of address",
+        "curl -s --max-time 5 'http://[::ffff:127.0.0.1]:'$PORT/ | grep -q HELLO && echo ESCAPED",
+    ),
+    (
+        "by python",
+        "python3 -c 'import os,socket; socket.create_connection((\"127.0.0.1\",int(os.environ[\"PORT\"])),5)' && echo ESCAPED",
+    ),
+    (
+        "by perl",
+        "perl -MIO::Socket::INET -e 'IO::Socket::INET->new(PeerAddr=>\"127.0.0.1\",PeerPort=>$ENV{PORT},Timeout=>5) or exit 1' && echo ESCAPED",
+    ),
+    (
+        "a socket with a path",
+        "python3 -c 'import os,socket; s=socket.socket(socket.AF_UNIX); s.connect(os.environ[\"SOCK\"])' && echo ESCAPED",
+    ),
+    (
+        "the same by a relative path",
+        "cd $OUT; python3 -c 'import socket; s=socket.socket(socket.AF_UNIX); s.connect(\"sock\")' && echo ESCAPED",
+    ),
+    (
+        "the same by perl",
+        "perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Peer=>$ENV{SOCK}) or exit 1' && echo ESCAPED",
+    ),
     ("the same by curl", "curl -s --max-time 5 --unix-socket $SOCK http://x/ ; test $? -ne 7 && echo ESCAPED"),
-    ("the same through a link", "ln -s $SOCK s; python3 -c 'import socket; s=socket.socket(socket.AF_UNIX); s.connect(\"s\")' && echo ESCAPED"),
-    ("a socket in the tree's own directory", "python3 -c 'import socket; s=socket.socket(socket.AF_UNIX); s.connect(\"src/sock\")' && echo ESCAPED"),
-    ("a socket without a path", "python3 -c 'import os,socket; s=socket.socket(socket.AF_UNIX); s.connect(\"\\0\"+os.environ[\"ABSTRACT\"])' && echo ESCAPED"),
-    ("datagrams to a path", "python3 -c 'import os,socket; s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); s.connect(os.environ[\"DGRAM\"]); s.send(b\"x\")' && echo ESCAPED"),
-    ("interfaces of this machine", "test $(ls /proc/self/net/dev_snmp6 /sys/class/net 2>/dev/null | grep -cv -e '^lo$' -e : -e '^$') -gt 0 && echo ESCAPED"),
+    (
+        "the same through a link",
+        "ln -s $SOCK s; python3 -c 'import socket; s=socket.socket(socket.AF_UNIX); s.connect(\"s\")' && echo ESCAPED",
+    ),
+    (
+        "a socket in the tree's own directory",
+        "python3 -c 'import socket; s=socket.socket(socket.AF_UNIX); s.connect(\"src/sock\")' && echo ESCAPED",
+    ),
+    (
+        "a socket without a path",
+        "python3 -c 'import os,socket; s=socket.socket(socket.AF_UNIX); s.connect(\"\\0\"+os.environ[\"ABSTRACT\"])' && echo ESCAPED",
+    ),
+    (
+        "datagrams to a path",
+        "python3 -c 'import os,socket; s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); s.connect(os.environ[\"DGRAM\"]); s.send(b\"x\")' && echo ESCAPED",
+    ),
+    (
+        "interfaces of this machine",
+        "test $(ls /proc/self/net/dev_snmp6 /sys/class/net 2>/dev/null | grep -cv -e '^lo$' -e : -e '^$') -gt 0 && echo ESCAPED",
+    ),
 ];
 
 /// Processes of others.
@@ -120,7 +156,10 @@ const PROCESSES: [(&str, &str); 13] = [
     ("kill for good", "kill -9 $PEER && echo ESCAPED"),
     ("stop", "kill -STOP $PEER && kill -CONT $PEER && echo ESCAPED"),
     ("a signal to a group", "kill -0 -- -$PEER && echo ESCAPED"),
-    ("trace", "timeout 5 strace -o /dev/null -p $PEER & sleep 0.3; grep -q 'TracerPid:.*[1-9]' /proc/$PEER/status && echo ESCAPED; kill %1"),
+    (
+        "trace",
+        "timeout 5 strace -o /dev/null -p $PEER & sleep 0.3; grep -q 'TracerPid:.*[1-9]' /proc/$PEER/status && echo ESCAPED; kill %1",
+    ),
     ("priority", "renice -n 5 -p $PEER && echo ESCAPED"),
     ("limits", "prlimit --pid $PEER --nofile=100 && echo ESCAPED"),
     ("working directory", "ls -l /proc/$PEER/cwd | grep -q ' -> ' && echo ESCAPED"),
@@ -135,10 +174,16 @@ const KERNEL: [(&str, &str); 11] = [
     ("mount in a namespace", "unshare -Urm mount -t tmpfs x /mnt && echo ESCAPED"),
     ("a setuid file", "cp /bin/true t; chmod u+s t && test -u t && echo ESCAPED"),
     ("a setgid file", "cp /bin/true t; chmod g+s t && test -g t && echo ESCAPED"),
-    ("a setuid file made so", "python3 -c 'import os; os.close(os.open(\"t\", os.O_CREAT|os.O_WRONLY, 0o4755))' && test -u t && echo ESCAPED"),
+    (
+        "a setuid file made so",
+        "python3 -c 'import os; os.close(os.open(\"t\", os.O_CREAT|os.O_WRONLY, 0o4755))' && test -u t && echo ESCAPED",
+    ),
     ("trace a child", "strace -o /dev/null true && echo ESCAPED"),
     ("the keyring", "perl -e 'exit(syscall(250, 0, -3, 0) < 0)' && echo ESCAPED"),
-    ("performance counters", "perl -e '$a=pack(\"LLQQ\",1,112,0,0).(\"\\0\"x88); exit(syscall(298,$a,0,-1,-1,0) < 0)' && echo ESCAPED"),
+    (
+        "performance counters",
+        "perl -e '$a=pack(\"LLQQ\",1,112,0,0).(\"\\0\"x88); exit(syscall(298,$a,0,-1,-1,0) < 0)' && echo ESCAPED",
+    ),
     ("io_uring", "perl -e '$p=\"\\0\"x120; exit(syscall(425, 4, $p) < 0)' && echo ESCAPED"),
     ("userfaultfd", "perl -e 'exit(syscall(323, 1) < 0)' && echo ESCAPED"),
 ];

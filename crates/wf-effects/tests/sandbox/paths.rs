@@ -83,8 +83,18 @@ fn paths(at: &Path) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     let targets = ["out/file", "out/dir", "secret", "out/new", "out/sub/deep/x"];
     let ups = [
-        "../", ".././", "./../", "src/../../", "src/deep/../../../", "..//", "src//..//..//", "src/./.././../",
-        "src/deep/er/../../../../", "nothing/../../", ".//..//", "./././../",
+        "../",
+        ".././",
+        "./../",
+        "src/../../",
+        "src/deep/../../../",
+        "..//",
+        "src//..//..//",
+        "src/./.././../",
+        "src/deep/er/../../../../",
+        "nothing/../../",
+        ".//..//",
+        "./././../",
     ];
     for target in targets {
         paths.extend(ups.iter().map(|up| format!("{up}{target}")));
@@ -93,13 +103,25 @@ fn paths(at: &Path) -> BTreeSet<String> {
         paths.extend([format!("{target}\0"), format!("../{target}\0.rs"), format!("src/\0/../../{target}")]);
     }
     let suffixes = [
-        "", "/", "/file", "/dir/inner", "/new", "/../secret", "/dir/../file", "/./file", "//file", "/sub/deep/x",
-        "/../out/file", "/../../etc/passwd",
+        "",
+        "/",
+        "/file",
+        "/dir/inner",
+        "/new",
+        "/../secret",
+        "/dir/../file",
+        "/./file",
+        "//file",
+        "/sub/deep/x",
+        "/../out/file",
+        "/../../etc/passwd",
     ];
     for (link, _) in LINKS {
         paths.extend(suffixes.iter().map(|suffix| format!("{link}{suffix}")));
     }
-    paths.extend(["hard", "./hard", "src/../hard", "src/..", "..", "../", "../..", "/", "//", "/.", "", "."].map(str::to_owned));
+    paths.extend(
+        ["hard", "./hard", "src/../hard", "src/..", "..", "../", "../..", "/", "//", "/.", "", "."].map(str::to_owned),
+    );
     paths.extend([".git", ".git/config", ".GIT/hooks/x", "src/.git", "src/.Git/config"].map(str::to_owned));
     paths.extend([format!("proc{at}/out/file"), format!("root{at}/out/file"), format!("{}x", "a/".repeat(3_000))]);
     paths
@@ -200,7 +222,8 @@ fn what_is_no_regular_file_is_not_opened() {
     let temp = tempfile::tempdir().unwrap();
     let tree = temp.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
-    rustix::fs::mknodat(CWD, tree.join("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644), 0).unwrap();
+    rustix::fs::mknodat(CWD, tree.join("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644), 0)
+        .unwrap();
     let _listener = std::os::unix::net::UnixListener::bind(tree.join("sock")).unwrap();
     let root = Root::open(&tree).unwrap();
     let show = |done: Result<Vec<u8>, BeneathError>| done.map_or_else(|error| error.to_string(), |_| "read".to_owned());

@@ -74,7 +74,8 @@ fn port() -> u16 {
                     let mut client = client.unwrap();
                     let mut head = [0; 4_096];
                     let _ = client.read(&mut head);
-                    let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nHELLO\n");
+                    let _ =
+                        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nHELLO\n");
                 });
             }
         });
