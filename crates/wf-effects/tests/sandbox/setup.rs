@@ -105,9 +105,12 @@ impl World {
         );
         #[expect(clippy::disallowed_methods, reason = "a test needs somebody else's process")]
         let peer = std::process::Command::new("/bin/sh")
-            .args(["-c", "sleep 1000 # PEERMARK"])
+            .args(["-c", "sleep 300; : PEERMARK"])
             .env("KEY", "PEERSECRET")
             .process_group(0)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
         let text = |path: &Path| path.display().to_string();
