@@ -40,7 +40,8 @@ fn what_the_compiler_says_is_put_right_and_runs_on_consent() {
     let asked = place.run(&["show", draft, "rounds[2]/write", "--json"]).ok();
     let prompt = asked["request"]["messages"][0]["content"].as_str().unwrap();
     let (_, said) = prompt.split_once("The compiler does not take it:").unwrap();
-    expect!["1:34: WF0105 `ask` needs `prompt` (hint: `prompt` is: what is asked)"].assert_eq(said.trim().lines().next().unwrap());
+    expect!["1:34: WF0105 `ask` needs `prompt` (hint: `prompt` is: what is asked)"]
+        .assert_eq(said.trim().lines().next().unwrap());
     assert!(prompt.contains("greet people") && prompt.contains("README"), "{prompt}");
     assert_eq!(place.run(&["replay", draft, "--json"]).ok()["equal"], true);
 }
@@ -79,10 +80,14 @@ fn fails(draft: &str) -> String {
 #[test]
 fn hostile_drafts_are_drafts_that_do_not_compile() {
     expect!["3 WF0729 `ask` needs `prompt`"].assert_eq(&fails(WRONG));
-    expect!["3 WF0729 functions call each other more than 100 deep"].assert_eq(&fails("def f(n):\n    return [f(n + 1) for _ in range(1000000)]\nf(0)"));
-    expect!["3 WF0729 the compiling process ended without an answer: killed by signal 6"].assert_eq(&fails("x = [0] * 1000000000\ny = [x] * 1000000000"));
+    expect!["3 WF0729 functions call each other more than 100 deep"]
+        .assert_eq(&fails("def f(n):\n    return [f(n + 1) for _ in range(1000000)]\nf(0)"));
+    expect!["3 WF0729 the compiling process ended without an answer: killed by signal 6"]
+        .assert_eq(&fails("x = [0] * 1000000000\ny = [x] * 1000000000"));
     expect!["3 WF0729 the source took too long to compile"].assert_eq(&fails("for _ in range(1000000000):\n    pass"));
-    expect![[r#"3 WF0729 the path "../../../etc/passwd" has an empty, `.` or `..` part"#]].assert_eq(&fails("load(\"../../../etc/passwd\", \"x\")"));
-    expect![[r#"3 WF0729 the path "/etc/passwd" is not relative"#]].assert_eq(&fails("workflow(\"w\", children = [ask(\"a\", prompt = file(\"/etc/passwd\"))])"));
+    expect![[r#"3 WF0729 the path "../../../etc/passwd" has an empty, `.` or `..` part"#]]
+        .assert_eq(&fails("load(\"../../../etc/passwd\", \"x\")"));
+    expect![[r#"3 WF0729 the path "/etc/passwd" is not relative"#]]
+        .assert_eq(&fails("workflow(\"w\", children = [ask(\"a\", prompt = file(\"/etc/passwd\"))])"));
     expect!["3 WF0729 unexpected identifier 'starlark', expected new line"].assert_eq(&fails("no starlark at all"));
 }

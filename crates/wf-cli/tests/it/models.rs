@@ -272,19 +272,27 @@ fn only_the_users_own_file_names_providers_and_no_key_in_clear() {
     let key = "key = { env = \"LOOPBACK_KEY\" }";
     check(
         &with(key, &format!("key = \"{KEY}\"")),
-        expect_test::expect![[r#"3 WF0703 …/config.toml:4:7: a key does not belong here in clear: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#]],
+        expect_test::expect![[
+            r#"3 WF0703 …/config.toml:4:7: a key does not belong here in clear: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#
+        ]],
     );
     check(
         &with(key, &format!("key = {{ env = \"{KEY}\" }}")),
-        expect_test::expect![[r#"3 WF0703 …/config.toml:4:7: `env` is the name of a variable, not a key: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#]],
+        expect_test::expect![[
+            r#"3 WF0703 …/config.toml:4:7: `env` is the name of a variable, not a key: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#
+        ]],
     );
     check(
         &with(key, &format!("headers = {{ Authorization = \"Bearer {KEY}\" }}")),
-        expect_test::expect![[r#"3 WF0703 …/config.toml:4:29: the header Authorization holds a key, which does not belong here in clear: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#]],
+        expect_test::expect![[
+            r#"3 WF0703 …/config.toml:4:29: the header Authorization holds a key, which does not belong here in clear: write { env = "NAME" }, { file = "/path" } or { keyring = "name" }"#
+        ]],
     );
     check(
         &with("http://", &format!("http://me:{KEY}@")),
-        expect_test::expect![[r#"3 WF0703 …/config.toml:3:12: a base URL has no user, query or fragment; a key is named by `key = { env = "NAME" }`"#]],
+        expect_test::expect![[
+            r#"3 WF0703 …/config.toml:3:12: a base URL has no user, query or fragment; a key is named by `key = { env = "NAME" }`"#
+        ]],
     );
     check(
         &with("kind = \"openai\"", &format!("kind = \"{KEY}\"")),
@@ -300,7 +308,9 @@ fn only_the_users_own_file_names_providers_and_no_key_in_clear() {
     );
     check(
         &with("[\"json\"]\nprice", "[\"yaml\"]\nprice"),
-        expect_test::expect![[r#"3 WF0703 …/config.toml:7:13: "yaml" is no feature: tools, json, reasoning_back, max_completion_tokens"#]],
+        expect_test::expect![[
+            r#"3 WF0703 …/config.toml:7:13: "yaml" is no feature: tools, json, reasoning_back, max_completion_tokens"#
+        ]],
     );
 
     let place = place(&own);
@@ -310,6 +320,6 @@ fn only_the_users_own_file_names_providers_and_no_key_in_clear() {
     place.write("tree.star", "workflow(\"look\", children = [search(\"find\", pattern = \"x\", reads = [\"**\"])])");
     let error = refused(&place, &[("LOOPBACK_KEY", KEY)], &["run", "tree.star", "--json"]);
     let root = std::fs::canonicalize(place.dir()).unwrap();
-    expect_test::expect![""]
+    expect_test::expect!["3 WF0703 …/.whaleflow/config.toml:1:2: only the user's own file may name providers and roles; nothing of this one is used"]
     .assert_eq(&error.replace(root.to_str().unwrap(), "…"));
 }

@@ -27,8 +27,10 @@ pub fn compact(messages: &mut Vec<Message>, tokens_max: u64, tokens: &dyn Fn(&[M
     }
     let end = messages.len().saturating_sub(LATEST);
     for at in FIRST.min(end)..end {
-        left_out.results += shorten(&mut messages[at]);
-        if tokens(messages) <= tokens_max {
+        let (shortened, is_changed) = shorten(&mut messages[at]);
+        left_out.results += shortened;
+        // Counting takes as long as the conversation is.
+        if is_changed && tokens(messages) <= tokens_max {
             return left_out;
         }
     }
@@ -51,9 +53,10 @@ pub fn compact(messages: &mut Vec<Message>, tokens_max: u64, tokens: &dyn Fn(&[M
     left_out
 }
 
-/// Leaves the long of a message out; says how many results that were.
-fn shorten(message: &mut Message) -> usize {
+/// Leaves the long of a message out; says how many results that were, and whether anything was changed.
+fn shorten(message: &mut Message) -> (usize, bool) {
     let mut count = 0;
+    let parts = message.parts.len();
     message.parts.retain(|part| !matches!(part, Part::Reasoning(_)));
     for part in &mut message.parts {
         if let Part::ToolResult { text, .. } = part
@@ -63,7 +66,7 @@ fn shorten(message: &mut Message) -> usize {
             count += 1;
         }
     }
-    count
+    (count, count > 0 || message.parts.len() < parts)
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ const NUDGES_MAX: u32 = 3;
 const LAST_WORDS_TOKENS: u32 = 2_048;
 /// Of a model's window, how many hundredths a conversation may fill before it is compacted.
 const WINDOW_PERCENT: u64 = 80;
+/// To how many hundredths of that it is compacted: what is left out once stays out for a while, because each time costs
+/// what the provider's cache has of the conversation.
+const COMPACTED_PERCENT: u64 = 60;
 /// Most characters of a reason that a model is told.
 const REASON_CHARS_MAX: usize = 2_000;
 
@@ -272,7 +275,10 @@ impl Agent<'_> {
                 most.min(u64::try_from(scaled + scaled / 10).unwrap_or(u64::MAX))
             })
         };
-        let left_out = compact(&mut self.messages, room, &tokens);
+        if tokens(&self.messages) <= room {
+            return Ok(());
+        }
+        let left_out = compact(&mut self.messages, room * COMPACTED_PERCENT / 100, &tokens);
         if left_out != LeftOut::default() {
             let LeftOut { results, messages } = left_out;
             let line =
@@ -307,9 +313,10 @@ impl Agent<'_> {
         }
         let mut request = self.plain_request(self.messages.clone());
         let next = estimate(&request, self.order.price.as_ref());
-        let last =
-            ModelRequest { output_tokens_max: LAST_WORDS_TOKENS.min(request.output_tokens_max), ..request.clone() };
-        let aside = estimate(&last, self.order.price.as_ref());
+        let output_tokens_max = request.output_tokens_max;
+        request.output_tokens_max = LAST_WORDS_TOKENS.min(output_tokens_max);
+        let aside = estimate(&request, self.order.price.as_ref());
+        request.output_tokens_max = output_tokens_max;
         // What was reserved before the first call is meant for it.
         let aside = if self.turns == 0 { Amount::default() } else { aside };
         let is_near_end = self.turns + 1 == limits.turns_max;
