@@ -133,7 +133,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("wf-sandbox-").tempdir_in("/var/tmp").unwrap();
         let at = dir.path().canonicalize().unwrap();
-        let (tree, home) = (at.join("state/tree"), at.join("home"));
+        let (tree, home) = (at.join("state/tree"), at.join("person"));
         for made in [&tree.join("src"), &home.join(".ssh"), &home.join(".cargo/bin"), &at.join("git/hooks")] {
             std::fs::create_dir_all(made).unwrap();
         }
