@@ -6,5 +6,6 @@
 mod basics;
 mod builds;
 mod escapes;
+mod network;
 mod paths;
 mod setup;

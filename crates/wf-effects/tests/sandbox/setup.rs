@@ -62,7 +62,7 @@ impl Drop for Surroundings {
 }
 
 /// Answers every request on a port of this machine, for as long as the tests run.
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     static PORT: OnceLock<u16> = OnceLock::new();
     *PORT.get_or_init(|| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
