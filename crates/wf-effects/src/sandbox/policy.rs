@@ -112,11 +112,12 @@ const HIDDEN_SYS: [&str; 5] =
 const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// Where tool chains are in a home. Nothing of what they keep beside them (tokens, histories, settings) is seen.
-const TOOLCHAINS: [&str; 24] = [
+const TOOLCHAINS: [&str; 25] = [
     ".asdf",
     ".bun/bin",
     ".cabal/bin",
     ".cargo/bin",
+    ".cargo/config.toml",
     ".cargo/git",
     ".cargo/registry",
     ".deno/bin",

@@ -39,10 +39,10 @@ fn output_and_ends_pass_through() {
         stderr: """#]],
     );
     check(
-        "id -u; ls /dev; cat /proc/self/status | grep -E 'Cap|NoNew|Seccomp:'; ls /proc | grep -c '^[0-9]'",
+        "ls /dev; cat /proc/self/status | grep -E 'Cap|NoNew|Seccomp:'; ls /proc | grep -c '^[0-9]'",
         expect![[r#"
         Exited(0)
-        stdout: "0\nfd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\nurandom\nzero\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n4\n"
+        stdout: "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\nurandom\nzero\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n4\n"
         stderr: """#]],
     );
     check(

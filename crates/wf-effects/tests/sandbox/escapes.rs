@@ -15,9 +15,9 @@ const COUNTED_MIN: usize = 80;
 const READING: [(&str, &str); 26] = [
     ("cat a key", "grep -q SECRET $HOME/.ssh/id && echo ESCAPED"),
     ("cat credentials", "grep -q SECRET $HOME/.cargo/credentials.toml && echo ESCAPED"),
-    ("through ..", "grep -q SECRET ../../home/.ssh/id && echo ESCAPED"),
+    ("through ..", "grep -q SECRET ../../person/.ssh/id && echo ESCAPED"),
     ("through /proc/self/root", "grep -q SECRET /proc/self/root$HOME/.ssh/id && echo ESCAPED"),
-    ("through /proc/self/cwd", "grep -q SECRET /proc/self/cwd/../../home/.ssh/id && echo ESCAPED"),
+    ("through /proc/self/cwd", "grep -q SECRET /proc/self/cwd/../../person/.ssh/id && echo ESCAPED"),
     ("through /proc/1/root", "grep -q SECRET /proc/1/root$HOME/.ssh/id && echo ESCAPED"),
     ("through the parent's root", "grep -q SECRET /proc/$PPID/root$HOME/.ssh/id && echo ESCAPED"),
     ("through the peer's root", "grep -q SECRET /proc/$PEER/root$HOME/.ssh/id && echo ESCAPED"),

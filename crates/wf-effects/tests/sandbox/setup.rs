@@ -62,7 +62,7 @@ impl Drop for Surroundings {
 }
 
 /// Answers every request on a port of this machine, for as long as the tests run.
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     static PORT: OnceLock<u16> = OnceLock::new();
     *PORT.get_or_init(|| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -133,7 +133,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("wf-sandbox-").tempdir_in("/var/tmp").unwrap();
         let at = dir.path().canonicalize().unwrap();
-        let (tree, home) = (at.join("state/tree"), at.join("home"));
+        let (tree, home) = (at.join("state/tree"), at.join("person"));
         for made in [&tree.join("src"), &home.join(".ssh"), &home.join(".cargo/bin"), &at.join("git/hooks")] {
             std::fs::create_dir_all(made).unwrap();
         }
