@@ -39,6 +39,22 @@ fn roles_and_programs() {
 }
 
 #[test]
+fn a_role_whose_model_has_no_key() {
+    let mut catalog = catalog();
+    catalog.programs.insert("make".to_owned());
+    catalog.roles.insert("odd".to_owned(), RoleStatus::Satisfied);
+    let reason = "local/org/tiny: there is no key in the variable KEY".to_owned();
+    catalog.roles.insert("big".to_owned(), RoleStatus::Keyless { reason });
+    check(
+        &catalog,
+        expect![[r#"
+        1:36: WF0905 there is no key for the role `big` of `b`: local/org/tiny: there is no key in the variable KEY
+             hint: `whaleflow doctor` lists where keys are looked for; or give --mock with rules of the mock
+    "#]],
+    );
+}
+
+#[test]
 fn trust_and_repository() {
     let mut catalog = catalog();
     catalog.roles.insert("big".to_owned(), RoleStatus::Satisfied);
