@@ -51,7 +51,8 @@ impl Fleet {
     /// Begins the run, which leaves everything to workers.
     fn begin(&self, flags: &[&str]) -> Child {
         let input = self.input();
-        let args = ["run", "gated.star", "--sandbox=off", "--json", "-i", &input].into_iter().chain(flags.iter().copied());
+        let args =
+            ["run", "gated.star", "--sandbox=off", "--json", "-i", &input].into_iter().chain(flags.iter().copied());
         self.place.start(&args.collect::<Vec<_>>()).0
     }
 
@@ -249,7 +250,8 @@ fn all_runs_are_resumed_and_cancelled_at_once() {
     let mut runs = [fleet.begin(&["--slots", "4"]), fleet.begin(&["--slots", "4"])];
     until("both have begun", || fleet.lines("begun").len() == 8);
     runs.iter_mut().for_each(kill);
-    let offered = fleet.place.run(&["run", "gated.star", "--sandbox=off", "-i", &fleet.input(), "--slots", "0", "--detach"]);
+    let offered =
+        fleet.place.run(&["run", "gated.star", "--sandbox=off", "-i", &fleet.input(), "--slots", "0", "--detach"]);
     assert!(offered.err.contains("2 runs have no process"), "{offered:?}");
     let resumed = fleet.place.run(&["resume", "--all", "--json"]).ok();
     assert_eq!(resumed["commands"].as_array().unwrap().len(), 2, "{resumed}");

@@ -217,7 +217,8 @@ fn nobody_takes_a_tree_in_which_a_run_works() {
     );
     place.write("flows/slow.star", &source);
     place.git(&["add", "-A"]);
-    let (mut child, lines) = place.start(&["run", "flows/slow.star", "--sandbox=off", "--trust", "--no-pace", "--json"]);
+    let (mut child, lines) =
+        place.start(&["run", "flows/slow.star", "--sandbox=off", "--trust", "--no-pace", "--json"]);
     let dir = until(|| {
         let tree = list(&place).into_iter().find(|tree| tree["branch"] == "work" && tree["holder"] != json!(null))?;
         path(&tree).join("begun").exists().then(|| path(&tree))
