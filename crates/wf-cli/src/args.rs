@@ -43,11 +43,14 @@ pub(crate) enum Verb {
     /// Write a commented starter workflow for this repository
     #[command(after_help = "\
 Examples:
-  whaleflow init              writes .whaleflow/workflows/starter.star and what it needs
-  whaleflow run starter       runs it
+  whaleflow init                     writes .whaleflow/workflows/starter.star and what it needs
+  whaleflow run starter              runs it
+  whaleflow init --model openai/NAME --yes
 
-Nothing that exists is overwritten.")]
-    Init,
+Where keys of providers are in the environment and nobody is configured, it proposes a configuration
+of yours with the models that you name, and writes it when you say so. Nothing that exists is
+overwritten.")]
+    Init(InitArgs),
     /// Say what works here and what does not
     #[command(after_help = "\
 Examples:
@@ -294,6 +297,16 @@ Examples:
     /// Drive a run in the background
     #[command(hide = true)]
     DriveChild(DriveChildArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// A model that is to do every role, of a provider whose key is in the environment
+    #[arg(long = "model", value_name = "PROVIDER/MODEL")]
+    pub(crate) models: Vec<String>,
+    /// Write the configuration without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

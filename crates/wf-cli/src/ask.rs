@@ -59,6 +59,14 @@ pub(crate) async fn confirm(session: &Session, question: &str) -> Result<bool, E
     Ok(matches!(line(session, question).await?.as_deref(), Some("y" | "Y" | "yes")))
 }
 
+/// What the person at the terminal answers; nothing when nobody can be asked.
+pub(crate) async fn answer(session: &Session, question: &str) -> Result<Option<String>, Error> {
+    if !session.out.can_ask() {
+        return Ok(None);
+    }
+    Ok(line(session, question).await?.filter(|answer| !answer.is_empty()))
+}
+
 /// Which of several repositories the person at the terminal means; none when nobody can be asked, or nobody says.
 pub(crate) async fn choose_repository(session: &Session, candidates: &[PathBuf]) -> Result<Option<PathBuf>, Error> {
     if candidates.is_empty() || candidates.len() > CANDIDATES_MAX || !session.out.can_ask() {

@@ -23,7 +23,7 @@ use crate::session::Session;
 /// Does what a command line asks.
 pub(crate) async fn run_verb(session: &Session, verb: Verb) -> Result<u8, Error> {
     match verb {
-        Verb::Init => place::init(session),
+        Verb::Init(args) => place::init(session, &args).await,
         Verb::Doctor => place::doctor(session).await,
         Verb::Trust(args) => place::trust(session, &args).await,
         Verb::Check(args) => check::check(session, &args).await,

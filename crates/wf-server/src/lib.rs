@@ -30,6 +30,7 @@ mod keys;
 mod models;
 pub mod ops;
 mod project;
+pub mod proposal;
 pub mod source;
 pub mod start;
 mod starter;

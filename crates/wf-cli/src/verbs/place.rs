@@ -1,18 +1,21 @@
 //! `init`, `doctor` and `trust`: the place where runs happen.
 
+use std::path::PathBuf;
+
 use wf_effects::git::GitError;
 use wf_effects::{Clock, RealClock};
 use wf_server::trust::{grant, revoke};
-use wf_server::{Class, Error, Project};
+use wf_server::{Class, Error, Project, proposal};
 use wf_view::CommandView;
 
-use crate::args::TrustArgs;
-use crate::ask::choose_repository;
+use crate::args::{InitArgs, TrustArgs};
+use crate::ask::{answer, choose_repository, confirm};
 use crate::render::replies::{command_text, doctor_text};
 use crate::session::Session;
 
 /// `init`
-pub(crate) fn init(session: &Session) -> Result<u8, Error> {
+pub(crate) async fn init(session: &Session, args: &InitArgs) -> Result<u8, Error> {
+    let configured = configure(session, args).await?;
     let written = wf_server::init(&session.project)?;
     let shown =
         |path: &std::path::Path| path.strip_prefix(session.environment.cwd()).unwrap_or(path).display().to_string();
@@ -28,10 +31,16 @@ pub(crate) fn init(session: &Session) -> Result<u8, Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         view = view.with(&name, shown(path));
     }
+    if let Some(path) = &configured {
+        view = view.with("configuration", path.display().to_string());
+    }
     session.out.show(&view, |view, style| {
         let mut text = String::new();
         for path in &written.made {
             text.push_str(&format!("wrote {}\n", shown(path)));
+        }
+        if let Some(path) = &configured {
+            text.push_str(&format!("wrote {}\n", path.display()));
         }
         for path in &written.kept {
             text.push_str(&format!("kept  {}\n", shown(path)));
@@ -41,6 +50,37 @@ pub(crate) fn init(session: &Session) -> Result<u8, Error> {
         text
     });
     Ok(0)
+}
+
+/// Proposes who is to answer for roles, and writes it when that is confirmed.
+async fn configure(session: &Session, args: &InitArgs) -> Result<Option<PathBuf>, Error> {
+    let found = proposal::found(&session.environment)?;
+    if found.is_empty() && args.models.is_empty() {
+        return Ok(None);
+    }
+    let mut models = args.models.clone();
+    if models.is_empty() {
+        for it in &found {
+            session.out.message(&format!("a key of {} is here, in the variable {}", it.name, it.variable));
+            let question = format!("Which model of {}? (empty: none) ", it.name);
+            let named = answer(session, &question).await?;
+            models.extend(named.map(|name| format!("{}/{name}", it.name)));
+        }
+    }
+    if models.is_empty() {
+        session
+            .out
+            .message("the mock answers for every role; `whaleflow init --model PROVIDER/MODEL --yes` configures one");
+        return Ok(None);
+    }
+    let proposal = proposal::propose(&session.environment, &found, &models)?;
+    session.out.message(&format!("for {}:\n\n{}", proposal.path.display(), proposal.text));
+    if !args.yes && !confirm(session, "Write it? [y/N] ").await? {
+        session.out.message("not written; --yes writes it");
+        return Ok(None);
+    }
+    proposal::write(&proposal)?;
+    Ok(Some(proposal.path))
 }
 
 /// `doctor`

@@ -44,7 +44,7 @@ pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<u8, Error> 
     if !session.out.is_json() && !session.out.can_redraw() {
         session.out.message(&format!("run {run} of {}", plan.workflow.name()));
     }
-    Going { session, engine: &engine, owner: &owner, terms }.drive(owned).await
+    Box::pin(Going { session, engine: &engine, owner: &owner, terms }.drive(owned)).await
 }
 
 /// The terms on which a run goes on. The mock takes its time only where somebody watches.

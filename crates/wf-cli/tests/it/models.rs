@@ -323,3 +323,43 @@ fn only_the_users_own_file_names_providers_and_no_key_in_clear() {
     expect_test::expect!["3 WF0703 …/.whaleflow/config.toml:1:2: only the user's own file may name providers and roles; nothing of this one is used"]
     .assert_eq(&error.replace(root.to_str().unwrap(), "…"));
 }
+
+#[test]
+fn what_is_found_is_proposed_and_written_only_when_confirmed() {
+    let place = Place::new();
+    let env = [("OPENAI_API_KEY", KEY)];
+    let told = place.run_env(&env, &["init"]);
+    assert!(told.code == 0 && told.err.contains("a key of openai is here, in the variable OPENAI_API_KEY"), "{told:?}");
+    let file = place.home().join("config.toml");
+    let model = ["init", "--model", "openai/org/tiny"];
+    let asked = place.run_env(&env, &model);
+    assert!(asked.code == 0 && asked.err.contains("not written"), "{asked:?}");
+    assert!(!file.exists());
+    assert_eq!(place.run_env(&env, &["init", "--model", "other/x", "--yes"]).code, 2);
+    assert_eq!(place.run_env(&env, &["init", "--model", "openai/org/tiny", "--yes"]).code, 0);
+    expect_test::expect![[r#"
+        [providers.openai]
+        kind = "openai"
+        base_url = "https://api.openai.com/v1"
+        key = { env = "OPENAI_API_KEY" }
+        models."org/tiny" = { features = ["tools"] }
+
+        [roles.default]
+        models = ["openai/org/tiny"]
+    "#]]
+    .assert_eq(&std::fs::read_to_string(&file).unwrap());
+    let doctor = place.run_env(&env, &["doctor", "--json"]).json();
+    let said: Vec<&str> = doctor["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| ["provider", "role"].contains(&it["name"].as_str().unwrap()))
+        .map(|it| it["message"].as_str().unwrap())
+        .collect();
+    expect_test::expect![[r#"
+        openai speaks openai at https://api.openai.com/v1; its key is in the variable OPENAI_API_KEY
+        default is done by openai/org/tiny"#]]
+    .assert_eq(&said.join("\n"));
+    let again = place.run_env(&env, &["init"]);
+    assert!(again.code == 0 && !again.err.contains("openai"), "nothing is proposed twice: {again:?}");
+}
