@@ -463,6 +463,7 @@ fn git_class(error: &GitError) -> Class {
         | GitError::PoolFull { .. }
         | GitError::Fenced
         | GitError::Leases { .. }
+        | GitError::DiskFull { .. }
         | GitError::Failed { .. } => Class::Store,
     }
 }

@@ -28,16 +28,25 @@ struct Fault {
 }
 
 impl Fault {
-    fn of(chance: &mut Chance, most: &[(&'static str, u64)]) -> Self {
-        let (name, most) = chance.pick(most);
+    /// One at a point where the undisturbed run touched a file of the scene. What threads do among themselves, and the
+    /// way to standard output, are no part of the disk.
+    fn of(chance: &mut Chance, names: &[&'static str], points: &[Point]) -> Self {
+        let name = chance.pick(names);
         let errors: &[&'static str] = match name {
             "openat" => &["EMFILE", "EMFILE", "EIO", "ENOSPC"],
             _ => &["EIO", "ENOSPC"],
         };
-        let count = 1 + chance.below(if most < COUNT_STEP { most } else { most.next_multiple_of(COUNT_STEP) });
+        let most = points.iter().filter(|point| point.name == name).map(|point| point.count).max().unwrap_or(1);
+        let bound = if most < COUNT_STEP { most } else { most.next_multiple_of(COUNT_STEP) };
+        let point = loop {
+            let point = Point { name, count: 1 + chance.below(bound) };
+            if points.contains(&point) {
+                break point;
+            }
+        };
         // Pipes and the like are written to as well, and their end is another matter.
         let lasts = name != "write" && chance.percent(40);
-        Self { point: Point { name, count }, error: chance.pick(errors), lasts }
+        Self { point, error: chance.pick(errors), lasts }
     }
 
     fn option(&self) -> String {
@@ -57,11 +66,10 @@ fn calls_that_fail_under_strace() {
     let (scene, whole) = ready();
     let (ran, calls) = strace::run(&scene, &CALLS.0.join(","), &[], &scene.start_json());
     whole.check(&scene, &ran.ok());
-    let points = CALLS.points(&calls);
-    let most = |name: &&'static str| {
-        points.iter().filter(|point| point.name == *name).map(|point| point.count).max().map(|most| (*name, most))
-    };
-    let most: Vec<(&'static str, u64)> = CALLS.0.iter().filter_map(most).collect();
+    let of_scene = |(point, call): (Point, &Call)| is_of(&scene, call).then_some(point);
+    let points: Vec<Point> = CALLS.first_at_each(&calls).into_iter().filter_map(of_scene).collect();
+    let names: Vec<&'static str> =
+        CALLS.0.iter().copied().filter(|name| points.iter().any(|point| point.name == *name)).collect();
     scenes.give((scene, whole));
     let wanted = form(50, 2_000);
     let hits = AtomicU64::new(0);
@@ -71,7 +79,7 @@ fn calls_that_fail_under_strace() {
         |number| {
             let (scene, whole) = scenes.take(ready);
             scene.clear();
-            let fault = Fault::of(&mut HARNESS.chance(number), &most);
+            let fault = Fault::of(&mut HARNESS.chance(number), &names, &points);
             hits.fetch_add(u64::from(fail_at(&scene, &whole, fault)), Ordering::Relaxed);
             scenes.give((scene, whole));
         },
@@ -85,7 +93,7 @@ fn calls_that_fail_under_strace() {
 fn fail_at(scene: &Scene, whole: &Whole, fault: Fault) -> bool {
     let (ran, calls) = strace::run(scene, &CALLS.0.join(","), &["-e", &fault.option()], &scene.start_json());
     let mut injected = calls.iter().filter(|call| call.line.ends_with("(INJECTED)"));
-    // What threads do among themselves, and the way to standard output, are no part of the disk.
+    // Threads do not always do the same.
     if !injected.next().is_some_and(|call| is_of(scene, call)) {
         return false;
     }

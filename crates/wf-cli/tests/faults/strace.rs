@@ -37,13 +37,21 @@ impl Calls {
 
     /// Every point that `traced` passed.
     pub(crate) fn points(&self, traced: &[Call]) -> Vec<Point> {
+        self.first_at_each(traced).into_iter().map(|(point, _)| point).collect()
+    }
+
+    /// Every point that `traced` passed, each with the call by which a thread was the first to come to it: the one that
+    /// an injection there meets.
+    pub(crate) fn first_at_each<'a>(&self, traced: &'a [Call]) -> Vec<(Point, &'a Call)> {
         let mut counts: BTreeMap<(&str, u32), u64> = BTreeMap::new();
+        let mut firsts: BTreeMap<(usize, u64), &Call> = BTreeMap::new();
         for call in traced {
-            *counts.entry((&call.name, call.thread)).or_default() += 1;
+            let Some(at) = self.0.iter().position(|name| *name == call.name) else { continue };
+            let count = counts.entry((&call.name, call.thread)).or_default();
+            *count += 1;
+            firsts.entry((at, *count)).or_insert(call);
         }
-        let most = |name: &str| counts.iter().filter(|((of, _), _)| *of == name).map(|(_, count)| *count).max();
-        let points = |name: &'static str| (1..=most(name).unwrap_or(0)).map(move |count| Point { name, count });
-        self.0.iter().copied().flat_map(points).collect()
+        firsts.into_iter().map(|((at, count), call)| (Point { name: self.0[at], count }, call)).collect()
     }
 }
 

@@ -11,6 +11,7 @@ mod drafting;
 mod fleet;
 mod ground;
 mod hostile_trees;
+mod misfortune;
 mod models;
 mod place;
 mod pool;

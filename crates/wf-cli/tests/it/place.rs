@@ -206,6 +206,11 @@ impl Place {
         ran.out
     }
 
+    /// Runs another program in the directory.
+    pub(crate) fn run_program(&self, program: &str, args: &[&str]) -> Ran {
+        Ran::of(self.command(&self.dir(), program, args).output().unwrap())
+    }
+
     /// Sends a signal to a process.
     pub(crate) fn signal(&self, signal: &str, pid: &str) {
         let ran = Ran::of(self.command(&self.dir(), "kill", &[signal, pid]).output().unwrap());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wf_ir::Value;
 use wf_ir::types::check_schema;
@@ -30,6 +31,11 @@ const WINDOW_PERCENT: u64 = 80;
 /// To how many hundredths of that it is compacted: what is left out once stays out for a while, because each time costs
 /// what the provider's cache has of the conversation.
 const COMPACTED_PERCENT: u64 = 60;
+/// How long an agent that has begun waits in all for a provider that wants to be left alone or is out, before its work so
+/// far is given up.
+const PATIENCE_MS: u64 = 600_000;
+/// How long it waits the first time where the provider does not say; twice as long each time after.
+const FIRST_WAIT_MS: u64 = 1_000;
 /// Most characters of a reason that a model is told.
 const REASON_CHARS_MAX: usize = 2_000;
 
@@ -186,6 +192,8 @@ pub async fn work(order: Order<'_>, world: World<'_>) -> Result<Done, Stopped> {
         turns: 0,
         nudges: 0,
         known: 0,
+        waits: 0,
+        waited_ms: 0,
         counted: None,
         last: None,
         circles: Circles::default(),
@@ -215,6 +223,10 @@ struct Agent<'a> {
     nudges: u32,
     /// How much of the steering was passed on.
     known: usize,
+    /// How often it waited for its provider since the last answer.
+    waits: u32,
+    /// For how long, in all.
+    waited_ms: u64,
     /// What the last request was estimated to have, and what the provider counted.
     counted: Option<(u64, u64)>,
     /// Why nothing is left but to hand back.
@@ -229,10 +241,47 @@ impl Agent<'_> {
             self.steer();
             self.fit_window()?;
             let request = self.request().await?;
-            let response = self.ask(&request).await?;
+            let response = match self.ask(&request).await {
+                Ok(response) => response,
+                Err(error) => {
+                    self.wait_after(error).await?;
+                    continue;
+                }
+            };
             if let Some(done) = self.take(response).await? {
                 return Ok(done);
             }
+        }
+    }
+
+    /// Waits where a provider wants to be left alone or is out, so that the work so far is not lost. An agent that has
+    /// not begun has nothing to lose: others may use its place, and another model may do the work.
+    async fn wait_after(&mut self, error: ModelError) -> Result<(), Why> {
+        let said_ms = match error.kind {
+            ModelErrorKind::Throttled { retry_after_ms } => Some(retry_after_ms),
+            ModelErrorKind::Overloaded { retry_after_ms } => retry_after_ms,
+            ModelErrorKind::Unreachable | ModelErrorKind::TimedOut(_) => None,
+            ModelErrorKind::Refused
+            | ModelErrorKind::BadRequest
+            | ModelErrorKind::Malformed
+            | ModelErrorKind::TooLarge
+            | ModelErrorKind::Cancelled => return Err(Why::Model(error)),
+        };
+        let has_begun = self.messages.iter().any(|message| message.role == Speaker::Assistant);
+        let doubled_ms = FIRST_WAIT_MS.saturating_mul(1 << self.waits.min(20));
+        let wait_ms = said_ms.unwrap_or(doubled_ms).max(1);
+        if !has_begun || self.last.is_some() || self.waited_ms.saturating_add(wait_ms) > PATIENCE_MS {
+            return Err(Why::Model(error));
+        }
+        self.waits += 1;
+        self.waited_ms += wait_ms;
+        (self.world.trace)("engine", &format!("{error}: the agent goes on in {wait_ms} ms"));
+        tokio::select! {
+            biased;
+            () = self.world.cancel.cancelled() => {
+                Err(Why::Model(ModelError::unsent(ModelErrorKind::Cancelled, "the agent was cancelled")))
+            }
+            () = tokio::time::sleep(Duration::from_millis(wait_ms)) => Ok(()),
         }
     }
 
@@ -345,7 +394,7 @@ impl Agent<'_> {
         }
     }
 
-    async fn ask(&mut self, request: &ModelRequest) -> Result<Response, Why> {
+    async fn ask(&mut self, request: &ModelRequest) -> Result<Response, ModelError> {
         let trace = self.world.trace;
         let mut text = String::new();
         let mut seen = |delta: Delta<'_>| match delta {
@@ -357,7 +406,10 @@ impl Agent<'_> {
         if !text.is_empty() {
             trace("say", &text);
         }
-        self.turns += 1;
+        if answered.is_ok() {
+            self.turns += 1;
+            self.waits = 0;
+        }
         let usage = match &answered {
             Ok(response) => response.usage,
             Err(error) => error.usage,
@@ -366,7 +418,7 @@ impl Agent<'_> {
         let most = estimate(request, self.order.price.as_ref());
         self.purse.spend(usage.with_price(self.order.price.as_ref()).amount_or(most));
         self.counted = usage.input_tokens.map(|real| (request.input_tokens_max(), real)).or(self.counted);
-        answered.map_err(Why::Model)
+        answered
     }
 
     /// Takes an answer in: its calls are made, and its result is taken if it has one.

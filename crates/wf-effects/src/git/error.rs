@@ -173,6 +173,14 @@ pub enum GitError {
         /// The tree.
         path: PathBuf,
     },
+    /// There is no room left: make some, then try again.
+    #[error("git {command} failed: the disk of {path:?} is full")]
+    DiskFull {
+        /// The subcommand.
+        command: String,
+        /// A directory on that disk.
+        path: PathBuf,
+    },
     /// Git itself said no.
     #[error("git {command} failed ({code}): {stderr}")]
     Failed {
@@ -196,6 +204,7 @@ impl GitError {
             | Self::Leases { .. }
             | Self::Io { .. }
             | Self::Lost { .. }
+            | Self::DiskFull { .. }
             | Self::Failed { .. } => true,
             Self::Absent { .. }
             | Self::TooOld { .. }
@@ -237,6 +246,7 @@ impl GitError {
             Self::PoolFull { .. } => Some("one is free when a branch ends; trees.max in the configuration allows more"),
             Self::Leases { .. } => Some("whaleflow doctor looks at the store"),
             Self::Busy { .. } => Some("another whaleflow process works on this repository"),
+            Self::DiskFull { .. } => Some("make room on it; whaleflow trees clean removes trees that nobody needs"),
             Self::Io { .. } => Some("look at free space and permissions"),
             Self::Lost { .. } => {
                 Some("the next attempt begins in a new one; whaleflow trees rescue list shows what was saved")

@@ -29,8 +29,11 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What is kept of git's standard error: its end.
 const STDERR_BYTES_MAX: usize = 4 << 10;
 
+/// With less than this, a disk counts as full.
+const FREE_BYTES_MIN: u64 = 256 << 10;
+
 /// In force in every call, above any file. Environment entries instead of `-c`, because a key may contain `=`.
-const CONFIG: [(&str, &str); 29] = [
+const CONFIG: [(&str, &str); 30] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.untrackedCache", "false"),
@@ -62,6 +65,8 @@ const CONFIG: [(&str, &str); 29] = [
     ("worktree.guessRemote", "false"),
     ("worktree.useRelativePaths", "false"),
     ("advice.detachedHead", "false"),
+    // Each call has a file of grafts: an empty one.
+    ("advice.graftFileDeprecated", "false"),
 ];
 
 /// What git reads of a repository. One that is a pipe would keep it for ever, and a device fill its memory.
@@ -144,7 +149,8 @@ impl Git {
         let git = Self { inner: Arc::new(Inner { program, options, scratch, worktrees }) };
         let said = git.run(Call::new(["--version"])).await?.text();
         if version_of(&said).is_none_or(|version| version < VERSION_MIN) {
-            return Err(GitError::TooOld { found: said, needed: VERSION_MIN_TEXT });
+            let found = said.strip_prefix("git version ").unwrap_or(&said).to_owned();
+            return Err(GitError::TooOld { found, needed: VERSION_MIN_TEXT });
         }
         Ok(git)
     }
@@ -176,7 +182,7 @@ impl Git {
         match tokio::time::timeout(limit, Box::pin(converse(&mut child, &group, &call))).await {
             Ok(Ok(spoken)) => {
                 group.leader = None;
-                spoken.judge(&call)
+                spoken.judge(&call).map_err(|error| call.explain(error))
             }
             Ok(Err(source)) => Err(GitError::Io { action: "talk to", path: self.inner.program.clone(), source }),
             Err(_) => {
@@ -333,6 +339,16 @@ impl Call {
         Ok(())
     }
 
+    /// Why git failed, where that is a full disk: git itself says "unable to write" as often as not.
+    fn explain(&self, error: GitError) -> GitError {
+        let (GitError::Failed { command, .. }, Some(place)) = (&error, &self.place) else { return error };
+        let dirs = [&place.work_tree, &place.common_dir, &place.git_dir];
+        match dirs.into_iter().find(|dir| is_full(dir)) {
+            Some(path) => GitError::DiskFull { command: command.clone(), path: path.clone() },
+            None => error,
+        }
+    }
+
     fn name(&self) -> String {
         self.args.first().map_or_else(String::new, |arg| arg.to_string_lossy().into_owned())
     }
@@ -456,6 +472,14 @@ async fn read_tail(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<
         let excess = tail.len().saturating_sub(STDERR_BYTES_MAX);
         tail.drain(..excess);
     }
+}
+
+/// Whether the disk that a directory is on has next to no room.
+fn is_full(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir).is_ok_and(|disk| {
+        let has_no_file = disk.f_files > 0 && disk.f_favail == 0;
+        has_no_file || disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN
+    })
 }
 
 /// Text for a message: what a file name or a config could smuggle to a terminal is replaced.

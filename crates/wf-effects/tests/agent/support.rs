@@ -12,7 +12,7 @@ use wf_effects::agent::shell::Shell;
 use wf_effects::agent::tools::Tools;
 use wf_effects::agent::{Limits, Order, World, prompt, work};
 use wf_effects::models::typed::Budget;
-use wf_effects::models::{Call, Model, ModelError, ModelRequest, Part, Response};
+use wf_effects::models::{Call, Model, ModelError, ModelErrorKind, ModelRequest, Part, Response};
 use wf_effects::process::{Bounds, Spec};
 use wf_effects::{BoxFuture, CancelToken, Steering};
 use wf_ir::{Glob, Value};
@@ -34,6 +34,8 @@ pub(crate) struct Case {
     pub(crate) held: u64,
     pub(crate) shell: bool,
     pub(crate) told: Vec<Arc<str>>,
+    /// What the provider says instead of an answer, and before which request, counted from zero.
+    pub(crate) errors: Vec<(usize, ModelErrorKind)>,
 }
 
 impl Default for Case {
@@ -51,6 +53,7 @@ impl Default for Case {
             held: 0,
             shell: false,
             told: Vec::new(),
+            errors: Vec::new(),
         }
     }
 }
@@ -82,13 +85,19 @@ pub(crate) fn say(text: &str) -> Turn {
 /// Remembers what it was asked, and may tell the agent something meanwhile.
 struct Watched {
     inner: Scripted,
+    errors: Vec<(usize, ModelErrorKind)>,
     requests: Mutex<Vec<ModelRequest>>,
 }
 
 impl Model for Watched {
     fn respond<'a>(&'a self, request: &'a ModelRequest, call: Call<'a>) -> BoxFuture<'a, Result<Response, ModelError>> {
-        self.requests.lock().unwrap().push(request.clone());
-        self.inner.respond(request, call)
+        let mut requests = self.requests.lock().unwrap();
+        let number = requests.len();
+        requests.push(request.clone());
+        match self.errors.iter().find(|(at, _)| *at == number) {
+            Some((_, kind)) => Box::pin(std::future::ready(Err(ModelError::unsent(*kind, format!("error {number}"))))),
+            None => self.inner.respond(request, call),
+        }
     }
 }
 
@@ -159,7 +168,7 @@ pub(crate) async fn run_with(case: Case, during: impl Fn(&Watch<'_>) + Send + Sy
         std::fs::write(path, text).unwrap();
     }
     let scripted = Scripted { turns: case.turns, last: Last::Result(case.result, Vec::new()), latency: Duration::ZERO };
-    let model = Watched { inner: scripted, requests: Mutex::default() };
+    let model = Watched { inner: scripted, errors: case.errors, requests: Mutex::default() };
     let mut tools = Tools {
         tree: Some(Tree::open(dir.path().to_owned(), globs(case.reads), globs(case.writes)).unwrap()),
         shell: if case.shell { Ok(shell(dir.path())) } else { Err("there is no sandbox".to_owned()) },

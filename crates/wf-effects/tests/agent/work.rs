@@ -346,3 +346,23 @@ async fn a_cancelled_agent_ends() {
     "#]]
     .assert_eq(&seen.shown);
 }
+
+/// How an agent of five turns ends when its provider says these instead of answers, and what it waits.
+async fn check_waits(errors: &[(usize, ModelErrorKind)], expected: expect_test::Expect) {
+    let case = Case { turns: vec![say(""); 2], errors: errors.to_vec(), ..Case::default() };
+    let seen = run(case).await;
+    let waits: String =
+        seen.trace.lines().filter(|line| line.contains("goes on in")).map(|it| format!("{it}\n")).collect();
+    expected.assert_eq(&format!("{waits}{}{} requests\n", seen.shown, seen.requests.len()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_has_begun_waits_for_its_provider() {
+    use ModelErrorKind::{Overloaded, Throttled, Unreachable};
+    let throttled = |seconds: u64| Throttled { retry_after_ms: seconds * 1_000 };
+    check_waits(&[(0, throttled(7))], expect![""]).await;
+    check_waits(&[(1, throttled(7)), (2, Overloaded { retry_after_ms: Some(9) }), (4, Unreachable)], expect![""]).await;
+    check_waits(&[(1, Unreachable), (2, Unreachable), (3, Unreachable)], expect![""]).await;
+    check_waits(&[(1, throttled(400)), (2, throttled(200)), (3, throttled(1))], expect![""]).await;
+    check_waits(&[(1, ModelErrorKind::Refused)], expect![""]).await;
+}

@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(120);
 async fn no_git_and_an_old_git() {
     let (temp, program) = stand_in("echo git version 2.20.1");
     let error = open_with(temp.path(), &program, LONG).await.unwrap_err();
-    expect!["git git version 2.20.1 is too old, at least 2.32 is needed"].assert_eq(&error.to_string());
+    expect!["git 2.20.1 is too old, at least 2.32 is needed"].assert_eq(&error.to_string());
     let error = open_with(temp.path(), Path::new("no-such-git"), LONG).await.unwrap_err();
     expect![[r#"cannot run git ("no-such-git"): not on PATH"#]].assert_eq(&error.to_string());
     assert!(matches!(error, GitError::Absent { .. }));

@@ -1,0 +1,144 @@
+//! What may be wrong with the machine when trees are needed: a clear error, nothing lost, and the run goes on when it is
+//! put right.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::place::{Place, Ran};
+
+const FIX: &str = r#"
+workflow("fix", children = [branch("change", writes = ["src/**"], children = [
+    agent("patch", prompt = "Fix it.", writes = ["src/**"]),
+    test("tests", argv = ["grep", "-q", "good", "src/a.txt"]),
+])])
+"#;
+
+const FIX_RULES: &str = r#"
+[[rule]]
+match = { node = "change/patch" }
+text = "done"
+edits = [{ path = "src/a.txt", replace = { from = "bad", to = "good" } }]
+"#;
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("src/a.txt", "bad\n");
+    place.write("flows/fix.star", FIX);
+    place.write("flows/fix.mock.toml", FIX_RULES);
+    place.commit_all();
+    assert_eq!(place.run(&["trust"]).code, 0);
+    place
+}
+
+/// An error of a program that did nothing: its exit code, its code, and a part of what it says.
+fn check(ran: &Ran, code: i32, wf: &str, said: &str) {
+    let error = &ran.json()["error"];
+    let shown = format!("{} {}", error["message"].as_str().unwrap(), error["hint"].as_str().unwrap_or_default());
+    assert_eq!((ran.code, error["code"].as_str()), (code, Some(wf)), "{shown}");
+    assert!(shown.contains(said), "{shown}");
+}
+
+const RUN: [&str; 3] = ["run", "flows/fix.star", "--json"];
+
+#[test]
+fn a_git_that_does_not_serve() {
+    let place = place();
+    let programs = place.beside("programs");
+    let git = programs.join("git");
+    std::fs::write(&git, "#!/bin/sh\necho git version 2.20.1\n").unwrap();
+    std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).unwrap();
+    check(&place.run_with(&programs, &RUN), 3, "WF0717", "git 2.20.1 is too old, at least 2.32 is needed");
+    check(
+        &place.run_env(&[("PATH", "/nonexistent")], &["trees", "list", "--json"]),
+        3,
+        "WF0717",
+        "install a newer git",
+    );
+    assert_eq!(place.run(&RUN).ok()["verified"], "passed");
+}
+
+#[test]
+fn a_base_and_a_repository_that_do_not_serve() {
+    let place = place();
+    let base = |base| [&RUN[..], &["--base", base]].concat();
+    check(&place.run(&base("nosuch")), 2, "WF0717", "\"nosuch\" names no commit");
+    check(&place.run(&base("--upload-pack=sh")), 2, "WF0701", "--base");
+    place.git(&["clone", "--quiet", "--bare", ".", "../bare"]);
+    let ran = place.run(&[&RUN[..], &["--repo", "../bare"]].concat());
+    check(&ran, 3, "WF0904", "is a bare repository");
+    assert_eq!(place.run(&["ps", "--json"]).ok()["runs"], serde_json::json!([]));
+}
+
+/// Runs the workflow where `mount` was done at the place of the trees, which nobody else sees. None is that this machine
+/// does not let us.
+fn run_over(place: &Place, mount: &str) -> Option<Ran> {
+    let trees = place.home().join("cache/trees");
+    std::fs::create_dir_all(&trees).unwrap();
+    let script = format!(
+        "cd {:?} && {{ {mount}; }} && cd - >/dev/null || exit 99; exec {:?} {}",
+        trees,
+        env!("CARGO_BIN_EXE_whaleflow"),
+        RUN.join(" ")
+    );
+    let ran = place.run_program("unshare", &["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+    if ran.code == 99 || ran.err.contains("unshare") {
+        println!("skipped: nothing can be mounted here: {}", ran.err);
+        return None;
+    }
+    Some(ran)
+}
+
+/// A run fails with this reason, and succeeds when it is tried again and all is well.
+fn check_retried(mount: &str, said: &str) {
+    let place = place();
+    let Some(ran) = run_over(&place, mount) else { return };
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let run = ran.json()["run_id"].as_str().unwrap().to_owned();
+    let shown = place.run(&["show", &run]).out;
+    assert!(shown.contains(said), "{shown}");
+    let again = place.run(&["retry", &run, "--json"]).ok();
+    assert_eq!((&again["status"], &again["verified"]), (&"succeeded".into(), &"passed".into()));
+    let kept = place.run(&["trees", "list", "--json"]).ok()["trees"].as_array().unwrap().len();
+    assert_eq!(place.git(&["worktree", "list"]).lines().count(), 1 + kept);
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let full = "mount -t tmpfs -o size=64k tmpfs . && cd . && { head -c 99999 /dev/zero >fill; true; } 2>/dev/null";
+    check_retried(full, "is full (hint: make room on it; whaleflow trees clean removes trees that nobody needs)");
+}
+
+#[test]
+fn a_disk_that_cannot_be_written() {
+    check_retried(
+        "mount -t tmpfs -o ro tmpfs .",
+        "Read-only file system (os error 30) (hint: look at free space and permissions)",
+    );
+}
+
+#[test]
+fn a_directory_that_is_none_or_is_gone() {
+    let place = place();
+    std::fs::create_dir_all(place.home().join("cache")).unwrap();
+    let trees = place.home().join("cache/trees");
+    std::fs::write(&trees, "").unwrap();
+    check(&place.run(&RUN), 6, "WF0723", "cannot make");
+    std::fs::remove_file(&trees).unwrap();
+    for _ in 0..2 {
+        assert_eq!(place.run(&RUN).ok()["verified"], "passed");
+        std::fs::remove_dir_all(&trees).unwrap();
+    }
+    place.run(&["trees", "clean", "--json"]).ok();
+    assert_eq!(place.git(&["worktree", "list"]).lines().count(), 1);
+}
+
+#[test]
+fn an_index_that_is_locked() {
+    let place = place();
+    place.write(".git/index.lock", "");
+    let run = place.run(&RUN).ok();
+    check(&place.run(&["apply", run["run_id"].as_str().unwrap(), "--json"]), 10, "WF0746", "index.lock");
+    assert_eq!(place.read("src/a.txt"), "bad\n");
+    std::fs::remove_file(place.dir().join(".git/index.lock")).unwrap();
+    place.run(&["apply", "--json"]).ok();
+    assert_eq!(place.read("src/a.txt"), "good\n");
+}
