@@ -304,6 +304,9 @@ pub(crate) struct InitArgs {
     /// A model that is to do every role, of a provider whose key is in the environment
     #[arg(long = "model", value_name = "PROVIDER/MODEL")]
     pub(crate) models: Vec<String>,
+    /// An agent on this machine that is to work for every role: claude, codex, opencode, gemini or goose
+    #[arg(long = "agent", value_name = "NAME")]
+    pub(crate) agents: Vec<String>,
     /// Write the configuration without asking
     #[arg(long)]
     pub(crate) yes: bool,
