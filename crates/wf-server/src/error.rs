@@ -381,13 +381,13 @@ impl Error {
             Self::LogFull { .. } => "what is done is kept; `whaleflow resume RUN` lets it have a million more",
             Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
             Self::Bug(_) => "please report it; the log is intact",
+            Self::Io { .. } => "look at free space and permissions",
             Self::Input { .. }
             | Self::Config { .. }
             | Self::Refused { .. }
             | Self::TimedOut { .. }
             | Self::Transfer { .. }
-            | Self::Fixture { .. }
-            | Self::Io { .. } => return None,
+            | Self::Fixture { .. } => return None,
         };
         Some(text.to_owned())
     }

@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use wf_effects::agent::Limits;
-use wf_effects::models::{Part, Speaker};
+use wf_effects::models::{ModelErrorKind, Part, Speaker};
 use wf_ir::Value;
 
 use crate::support::{Case, call, calls, run, run_with, say};
@@ -360,9 +360,52 @@ async fn check_waits(errors: &[(usize, ModelErrorKind)], expected: expect_test::
 async fn an_agent_that_has_begun_waits_for_its_provider() {
     use ModelErrorKind::{Overloaded, Throttled, Unreachable};
     let throttled = |seconds: u64| Throttled { retry_after_ms: seconds * 1_000 };
-    check_waits(&[(0, throttled(7))], expect![""]).await;
-    check_waits(&[(1, throttled(7)), (2, Overloaded { retry_after_ms: Some(9) }), (4, Unreachable)], expect![""]).await;
-    check_waits(&[(1, Unreachable), (2, Unreachable), (3, Unreachable)], expect![""]).await;
-    check_waits(&[(1, throttled(400)), (2, throttled(200)), (3, throttled(1))], expect![""]).await;
-    check_waits(&[(1, ModelErrorKind::Refused)], expect![""]).await;
+    check_waits(
+        &[(0, throttled(7))],
+        expect![[r#"
+        throttled: error 0
+        1 requests
+    "#]],
+    )
+    .await;
+    check_waits(
+        &[(1, throttled(7)), (2, Overloaded { retry_after_ms: Some(9) }), (4, Unreachable)],
+        expect![[r#"
+        engine: error 1: the agent goes on in 7000 ms
+        engine: error 2: the agent goes on in 9 ms
+        engine: error 4: the agent goes on in 1000 ms
+        done in 3 turns: "done"
+        6 requests
+    "#]],
+    )
+    .await;
+    check_waits(
+        &[(1, Unreachable), (2, Unreachable), (3, Unreachable)],
+        expect![[r#"
+        engine: error 1: the agent goes on in 1000 ms
+        engine: error 2: the agent goes on in 2000 ms
+        engine: error 3: the agent goes on in 4000 ms
+        done in 3 turns: "done"
+        6 requests
+    "#]],
+    )
+    .await;
+    check_waits(
+        &[(1, throttled(400)), (2, throttled(200)), (3, throttled(1))],
+        expect![[r#"
+        engine: error 1: the agent goes on in 400000 ms
+        engine: error 2: the agent goes on in 200000 ms
+        throttled: error 3
+        4 requests
+    "#]],
+    )
+    .await;
+    check_waits(
+        &[(1, ModelErrorKind::Refused)],
+        expect![[r#"
+        provider_refused: error 1
+        2 requests
+    "#]],
+    )
+    .await;
 }
