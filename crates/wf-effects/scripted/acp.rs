@@ -131,6 +131,11 @@ impl Agent<'_> {
                 self.to.write_all(&bytes)?;
                 self.to.flush()?;
             }
+            "until" => {
+                while !std::fs::exists(text)? {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+            }
             "stderr" => io::stderr().write_all(text.as_bytes())?,
             "flood" => flood(&mut self.to, what)?,
             "hang" => hang(),

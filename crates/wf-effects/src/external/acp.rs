@@ -55,7 +55,7 @@ pub(super) async fn work(order: Order<'_>, mut world: World<'_>) -> Result<Done,
         Ok((_, None)) => Err(Fault::TimedOut),
         Ok((finished, Some(ended))) => ended.map_err(|fault| explained(fault, &finished)),
     };
-    let usage = course.spent.settled();
+    let usage = course.settled();
     match ended {
         Ok((value, tasks)) => Ok(Done { value, tasks, usage, session, prompts: course.prompts }),
         Err(fault) => Err(Stopped { fault, usage, session }),

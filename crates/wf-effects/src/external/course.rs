@@ -84,6 +84,14 @@ impl<'a> Course<'a> {
         Ok(Next::Ask(next))
     }
 
+    /// What a record keeps of what was spent. Of a turn that was cut off nothing is known, but that it cost at least as
+    /// much as the agent had said.
+    pub(super) fn settled(&self) -> Usage {
+        let settled = self.spent.settled();
+        let beyond = self.spent.cost.filter(|cost| *cost > self.held.cost_usd_micros);
+        Usage { cost_usd_micros: settled.cost_usd_micros.or(beyond), ..settled }
+    }
+
     /// Sees to it that what was spent is held, and, for `more` work, that something is left.
     pub(super) async fn afford(&mut self, more: bool) -> Result<(), Fault> {
         let spent = self.spent.usage().amount_or(Amount::default());
@@ -155,8 +163,8 @@ impl Spent {
         Usage { cost_usd_micros: self.cost.or(priced.cost_usd_micros), ..priced }
     }
 
-    /// What a record keeps of it: of a turn that was cut off nothing is known.
-    pub(super) fn settled(&self) -> Usage {
+    /// What is known when it has ended: of a turn that was cut off nothing.
+    fn settled(&self) -> Usage {
         match (self.is_begun, self.is_open) {
             (false, _) => Usage { cost_usd_micros: Some(0), ..ModelUsage::NOTHING.with_price(None) },
             (true, false) => self.usage(),

@@ -29,7 +29,7 @@ pub(super) async fn work(dialect: &Dialect, order: Order<'_>, mut world: World<'
     let mut session = order.resume.clone();
     let mut left = order.timeout;
     let ended = ask_until_done(dialect, &mut course, &mut world, &mut session, &mut left).await;
-    let usage = course.spent.settled();
+    let usage = course.settled();
     match ended {
         Ok((value, tasks)) => Ok(Done { value, tasks, usage, session, prompts: course.prompts }),
         Err(fault) => Err(Stopped { fault, usage, session }),

@@ -747,3 +747,76 @@ fn an_agent_works_in_a_sandbox() {
             {"stream":"say","text":"done"}"#]],
     );
 }
+
+#[test]
+fn an_agent_that_spends_more_than_is_held_needs_more_budget() {
+    let spends = |last: Value| {
+        let cost = json!({"amount": 0.06, "currency": "USD"});
+        turn(json!([{"update": {"sessionUpdate": "usage_update", "used": 1, "size": 2, "cost": cost}}, last]))
+    };
+    let usage = json!({"inputTokens": 7, "outputTokens": 8});
+    let poor = |case: Case| {
+        block(async {
+            let mut played = Played::new(case).await;
+            played.world.meter = crate::setup::empty_meter();
+            played.perform("b/fix").await.0
+        })
+    };
+    expect![[r#"
+        agent_budget: agents/bot: the budget was used up before the agent handed anything back for 60000 µ$
+        used 7 in, 8 out, ? cached"#]]
+    .assert_eq(&poor(spends(json!({"wait": usage}))));
+    expect![[r#"
+        agent_budget: agents/bot: the budget was used up before the agent handed anything back for 60000 µ$
+        used ? in, ? out, ? cached"#]]
+    .assert_eq(&poor(spends(json!({"hang": true}))));
+    ends(
+        "b/fix",
+        spends(json!({"say": "granted"})),
+        expect![[r#"
+        "granted" for 60000 µ$
+        kept session
+        used ? in, ? out, ? cached"#]],
+    );
+    // Nothing is left to be asked again with.
+    let usage = json!({"inputTokens": 9_000, "outputTokens": 1_000});
+    let unfit = json!([{"say": "no"}, {"stop": {"stopReason": "end_turn", "usage": usage}}]);
+    block(async {
+        let mut played = Played::new(turn(unfit)).await;
+        played.world.meter = crate::setup::empty_meter();
+        expect![[r#"
+            agent_budget: agents/bot: the budget was used up before the agent handed anything back
+            used 9000 in, 1000 out, ? cached"#]]
+        .assert_eq(&played.perform("b/typed").await.0);
+    });
+}
+
+#[test]
+fn what_an_agent_is_told_meanwhile_it_hears_after_its_turn() {
+    let script = json!({"turns": [[{"say": "working\n"}, {"until": "src/go"}, {"say": "first"}], [{"repeat": true}, {"say": "second"}]]});
+    block(async {
+        let played = Played::new(acp(script)).await;
+        let telling = async {
+            while !played.world.trace("b/fix").await.contains("working") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            played.world.steering.tell("mind the gap".into());
+            let tree = find_dir(&played.world.dir.path().join("trees")).expect("there is a tree");
+            std::fs::write(tree.join("go"), "").unwrap();
+        };
+        let ((ended, trace), ()) = tokio::join!(played.perform("b/fix"), telling);
+        expect![[r#"
+            "second"
+            kept session
+            used ? in, ? out, ? cached"#]]
+        .assert_eq(&ended);
+        let told = trace.lines().find(|line| line.contains("\"think\"")).unwrap_or_default();
+        expect![[r#"{"stream":"think","text":"Whoever gave you the task adds: mind the gap\n\nTake this into account. When you are done, end with one last message: it is the result."}"#]].assert_eq(told);
+    });
+}
+
+/// The directory `src`, wherever it is.
+fn find_dir(dir: &std::path::Path) -> Option<std::path::PathBuf> {
+    let dirs = std::fs::read_dir(dir).ok()?.flatten().filter(|entry| entry.path().is_dir());
+    dirs.map(|entry| entry.path()).find_map(|path| if path.ends_with("src") { Some(path) } else { find_dir(&path) })
+}

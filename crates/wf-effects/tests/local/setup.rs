@@ -46,6 +46,7 @@ pub(crate) struct World {
     pub(crate) workflow: Arc<Workflow>,
     pub(crate) cancel: CancelToken,
     pub(crate) steering: Steering,
+    pub(crate) meter: wf_effects::Meter,
     pub(crate) repository: Option<Repository>,
     /// The first commit of the repository.
     pub(crate) base: String,
@@ -153,6 +154,7 @@ impl World {
             workflow: Arc::new(workflow),
             cancel: CancelToken::default(),
             steering: Steering::default(),
+            meter: wf_effects::Meter::unlimited(),
             repository,
             base,
         }
@@ -167,7 +169,7 @@ impl World {
             traces: Arc::clone(&self.store.traces),
             cancel: self.cancel.clone(),
             steering: self.steering.clone(),
-            meter: wf_effects::Meter::unlimited(),
+            meter: self.meter.clone(),
             grant: Grant::unshared(),
             redactor: wf_effects::secret::Redactor::default(),
         }
@@ -335,4 +337,16 @@ pub(crate) fn has_sandbox() -> bool {
         println!("SKIPPED 1 test of the sandbox: {}", tier.describe());
     }
     has
+}
+
+/// A meter that grants nothing.
+pub(crate) fn empty_meter() -> wf_effects::Meter {
+    let known: Arc<std::sync::OnceLock<wf_effects::Meter>> = Arc::default();
+    let asked = Arc::clone(&known);
+    let meter = wf_effects::Meter::new(move |it| {
+        asked.get().unwrap().answer(it.asked, false);
+        Box::pin(async { Ok(()) })
+    });
+    let _ = known.set(meter.clone());
+    meter
 }
