@@ -47,8 +47,8 @@ Examples:
   whaleflow run starter              runs it
   whaleflow init --model openai/NAME --yes
 
-Where keys of providers are in the environment and nobody is configured, it proposes a configuration
-of yours with the models that you name, and writes it when you say so. Nothing that exists is
+Where keys of providers or agents are here and nobody is configured, it proposes a configuration
+of yours with the models and agents that you name, and writes it when you say so. Nothing that exists is
 overwritten.")]
     Init(InitArgs),
     /// Say what works here and what does not
