@@ -101,11 +101,11 @@ fn agents_have_a_status_of_their_own() {
         has_repository: true,
     };
     expect![[r#"
-        1:9: WF0903 `a` is done by an agent that runs commands, and this repository is not trusted
+        1:13: WF0903 `a` is done by an agent that runs commands, and this repository is not trusted
              hint: read the workflow, then run `whaleflow trust`
-        1:33: WF0901 nothing here satisfies the role `default` of `b`: agents/bot: it is an agent
+        1:38: WF0901 nothing here satisfies the role `default` of `b`: agents/bot: it is an agent
              hint: configure a model for it, or try the workflow with the mock provider
-        1:56: WF0901 nothing here satisfies the role `default` of `c`: no agent speaks it
+        1:61: WF0901 nothing here satisfies the role `default` of `c`: no agent speaks it
              hint: configure a model for it, or try the workflow with the mock provider
     "#]]
     .assert_eq(&render(&preflight(&workflow, &catalog)));
