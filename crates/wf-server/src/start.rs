@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wf_effects::git::{Git, GitError, Repository};
-use wf_effects::local::{Catalog as RoleCatalog, Models};
+use wf_effects::local::{Catalog as RoleCatalog, Models, work_of};
 use wf_effects::mock::Rules;
+use wf_effects::models::catalog::Work;
 use wf_effects::sandbox::{Tier, detect};
 use wf_ir::node::Budget;
-use wf_ir::{Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, RoleStatus, Span, Value, Workflow, codes, preflight};
+use wf_ir::{
+    Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, Node, RoleStatus, Span, Value, Workflow, codes, preflight,
+};
 use wf_kernel::ValueRef;
 use wf_kernel::record::{Base, InputValue, Origin, RunStarted, SEMANTICS};
 use wf_runtime::{NewRun, Owned};
@@ -105,7 +108,7 @@ pub struct Plan {
 impl Plan {
     /// The repository whose trust is missing, if it is needed or `is_given`.
     pub fn wants_trust(&self, is_given: bool) -> Option<&Project> {
-        let wants = is_given || runs_commands(&self.workflow);
+        let wants = is_given || runs_programs(&self.workflow, self.models.as_deref());
         match &self.place {
             Place::Checkout { project, .. } if wants && project.is_repository() && trust_of(project).is_none() => {
                 Some(project)
@@ -237,7 +240,7 @@ pub async fn begin(
             // The mock may be among those who are configured.
             Some(models) => Digest::of_json(&(models.digest(), catalog.digest())),
         },
-        sandbox: sandbox_of(engine, workflow, options.sandbox_off).await?,
+        sandbox: sandbox_of(engine, plan, options.sandbox_off).await?,
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
@@ -248,11 +251,11 @@ pub async fn begin(
 }
 
 /// What holds the commands of a run, as it records it.
-async fn sandbox_of(engine: &Engine, workflow: &Workflow, is_off: bool) -> Result<String, Error> {
+async fn sandbox_of(engine: &Engine, plan: &Plan, is_off: bool) -> Result<String, Error> {
     if is_off {
         return Ok(Tier::Off.as_str().to_owned());
     }
-    if !runs_commands(workflow) {
+    if !runs_programs(&plan.workflow, plan.models.as_deref()) {
         return Ok(SANDBOX_NONE.to_owned());
     }
     match detect(&child_program(&engine.environment)).await {
@@ -455,19 +458,39 @@ fn say_why_no_repository(found: &mut [Diagnostic], project: &Project) {
 
 fn catalog(environment: &Environment, workflow: &Workflow, place: &Place, models: Option<&Models>) -> Catalog {
     let named = workflow.nodes().iter().filter_map(|node| node.role.clone());
-    let status = |role: &str| status_of(workflow, role, models);
+    let status = |role: &str| status_of(workflow, role, Work::Ask, models);
     let roles = named.chain([DEFAULT_ROLE.to_owned()]).map(|role| (role.clone(), status(&role))).collect();
+    let agents = workflow.nodes().iter().filter(|node| matches!(node.kind, Kind::Agent(_)));
+    let agents = agents.map(|node| (node.path.clone(), status_of(workflow, role_of(node), work_of(node), models)));
+    let agents = agents.collect();
     let (trusted, has_repository) = match place {
         Place::Nowhere | Place::Fixture(_) => (true, true),
         Place::Checkout { project, .. } => (trust_of(project).is_some(), project.is_repository()),
     };
-    Catalog { roles, programs: programs_of(environment, workflow), trusted, has_repository }
+    Catalog { roles, agents, programs: programs_of(environment, workflow), trusted, has_repository }
+}
+
+fn role_of(node: &Node) -> &str {
+    node.role.as_deref().unwrap_or(DEFAULT_ROLE)
+}
+
+/// Whether a workflow runs commands here: by itself, or by agents that are programs of their own.
+pub(crate) fn runs_programs(workflow: &Workflow, models: Option<&Models>) -> bool {
+    let is_program = |node: &Node| match (&node.kind, models) {
+        (Kind::Agent(_), Some(models)) => {
+            let resolved = models.resolve(workflow, role_of(node), work_of(node));
+            resolved.is_ok_and(|resolved| models.agent(&resolved.chosen).is_some())
+        }
+        _ => false,
+    };
+    runs_commands(workflow) || workflow.nodes().iter().any(is_program)
 }
 
 /// Whether somebody does a role. The mock does every one, where nobody is configured.
-fn status_of(workflow: &Workflow, role: &str, models: Option<&Models>) -> RoleStatus {
+fn status_of(workflow: &Workflow, role: &str, work: Work, models: Option<&Models>) -> RoleStatus {
     let Some(models) = models else { return RoleStatus::Satisfied };
-    match models.resolve(workflow, role) {
+    match models.resolve(workflow, role, work) {
+        Ok(resolved) if models.agent(&resolved.chosen).is_some() => RoleStatus::Program,
         Err(unsatisfied) => RoleStatus::Unsatisfied { reason: unsatisfied.reasons.join("; ") },
         Ok(resolved) => match models.lacks_key(&resolved.chosen) {
             Some(why) => RoleStatus::Keyless { reason: format!("{}: {why}", resolved.chosen) },

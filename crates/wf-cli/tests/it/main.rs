@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
+mod agents;
 mod apply;
 mod bad_input;
 mod canaries;
