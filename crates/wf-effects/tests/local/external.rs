@@ -722,7 +722,8 @@ fn a_session_that_was_cut_off_is_gone_on_with() {
 
 #[test]
 fn an_agent_works_in_a_sandbox() {
-    if !crate::setup::has_sandbox() {
+    if let Some(why) = crate::setup::lacks_sandbox() {
+        println!("SKIPPED 1 test of the sandbox: {why}");
         return;
     }
     let held = |spec: &mut AgentSpec| {
