@@ -67,7 +67,6 @@ async fn no_path_leads_out_of_the_tree() {
         "..",
         "x\0y",
         "dir",
-        "a//b",
         "/proc/self/environ",
         &absolute,
         &up,
