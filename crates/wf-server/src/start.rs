@@ -10,16 +10,20 @@ use wf_effects::local::{Catalog as RoleCatalog, Models};
 use wf_effects::mock::Rules;
 use wf_effects::sandbox::{Tier, detect};
 use wf_ir::node::Budget;
-use wf_ir::{Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, RoleStatus, Span, Value, Workflow, codes, preflight};
+use wf_ir::{
+    Catalog, DEFAULT_ROLE, Diagnostic, Digest, Kind, Node, RoleStatus, Span, Value, Workflow, codes, preflight,
+};
 use wf_kernel::ValueRef;
 use wf_kernel::record::{Base, InputValue, Origin, RunStarted, SEMANTICS};
 use wf_runtime::{NewRun, Owned};
 use wf_store::RunId;
+use wf_view::run::PassedOverView;
+use wf_view::{PriceView, RoleView};
 
 use crate::config::Config;
-use crate::engine::{Engine, Owner, Terms, open_git, runs_commands, works_in_trees};
+use crate::engine::{Engine, Owner, Terms, first_command, first_shell, open_git, runs_commands, works_in_trees};
 use crate::environment::Environment;
-use crate::error::{Error, SOURCE_UNREADABLE};
+use crate::error::{Error, NO_SANDBOX, SOURCE_UNREADABLE, hint_no_sandbox};
 use crate::files::read_named;
 use crate::fixture;
 use crate::id::new_run_id;
@@ -96,6 +100,8 @@ pub struct Plan {
     pub rules_path: Option<PathBuf>,
     /// Who answers for its roles; nobody is the mock, for each.
     pub models: Option<Arc<Models>>,
+    /// What holds its commands; nothing where there are none, or where none is wanted.
+    tier: Option<Tier>,
     is_mock_wanted: bool,
     rules: Rules,
     rules_text: Option<String>,
@@ -118,6 +124,17 @@ impl Plan {
     pub fn is_mocked(&self) -> bool {
         let asks = self.workflow.nodes().iter().any(|node| matches!(node.kind, Kind::Agent(_) | Kind::Ask(_)));
         asks && self.models.is_none() && !self.is_mock_wanted
+    }
+
+    /// Who would do each of its roles now, at which price, and who would be passed over.
+    pub fn who(&self) -> Vec<RoleView> {
+        let mut nodes: BTreeMap<&str, u64> = BTreeMap::new();
+        for node in self.workflow.nodes() {
+            if matches!(node.kind, Kind::Agent(_) | Kind::Ask(_)) {
+                *nodes.entry(node.role.as_deref().unwrap_or(DEFAULT_ROLE)).or_default() += 1;
+            }
+        }
+        nodes.into_iter().map(|(role, nodes)| role_view(&self.workflow, role, nodes, self.models.as_deref())).collect()
     }
 
     /// The repositories of which one has to be named.
@@ -175,6 +192,14 @@ pub(crate) async fn plan_of_source(
     let catalog = catalog(environment, &workflow, &place, models.as_deref());
     let mut preflight = preflight(&workflow, &catalog);
     say_why_no_repository(&mut preflight, project);
+    let tier = match first_held(&workflow, models.is_some() || rules.has_turns()) {
+        Some(node) if !options.sandbox_off => {
+            let tier = detect(&child_program(environment)).await;
+            preflight.extend(no_sandbox(node, &tier));
+            Some(tier)
+        }
+        _ => None,
+    };
     source.label_all(&mut preflight);
     let is_mock_wanted = options.mock.is_some();
     Ok(Plan {
@@ -185,6 +210,7 @@ pub(crate) async fn plan_of_source(
         place,
         rules_path,
         models,
+        tier,
         is_mock_wanted,
         rules,
         rules_text,
@@ -209,9 +235,10 @@ pub async fn begin(
     let inputs = inputs_of(workflow, &options.inputs, file.as_deref().zip(label.as_deref()))?;
     let mut labels = plan.config.run.labels.clone();
     labels.extend(labels_of(&options.labels)?);
-    if plan.preflight.iter().any(is_error) {
+    if plan.preflight.iter().any(|it| is_error(it) && it.code != NO_SANDBOX) {
         return Err(Error::Preflight(plan.preflight.clone()));
     }
+    let sandbox = sandbox_of(plan, options.sandbox_off)?;
     let at_ms = engine.now_ms();
     let run = new_run_id(at_ms)?;
     let (repo, base) = ground(engine, plan, options, &run, at_ms).await?;
@@ -237,7 +264,7 @@ pub async fn begin(
             // The mock may be among those who are configured.
             Some(models) => Digest::of_json(&(models.digest(), catalog.digest())),
         },
-        sandbox: sandbox_of(engine, workflow, options.sandbox_off).await?,
+        sandbox,
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
@@ -248,17 +275,26 @@ pub async fn begin(
 }
 
 /// What holds the commands of a run, as it records it.
-async fn sandbox_of(engine: &Engine, workflow: &Workflow, is_off: bool) -> Result<String, Error> {
-    if is_off {
-        return Ok(Tier::Off.as_str().to_owned());
+fn sandbox_of(plan: &Plan, is_off: bool) -> Result<String, Error> {
+    match &plan.tier {
+        _ if is_off => Ok(Tier::Off.as_str().to_owned()),
+        None => Ok(SANDBOX_NONE.to_owned()),
+        Some(tier @ Tier::Missing { .. }) => Err(Error::NoSandbox { reason: tier.describe() }),
+        Some(tier) => Ok(tier.as_str().to_owned()),
     }
-    if !runs_commands(workflow) {
-        return Ok(SANDBOX_NONE.to_owned());
-    }
-    match detect(&child_program(&engine.environment)).await {
-        tier @ Tier::Missing { .. } => Err(Error::NoSandbox { reason: tier.describe() }),
-        tier => Ok(tier.as_str().to_owned()),
-    }
+}
+
+/// The first node with processes that have to be held. Agents have some where there is somebody to use their shell.
+fn first_held(workflow: &Workflow, is_shell_used: bool) -> Option<&Node> {
+    first_command(workflow).or_else(|| first_shell(workflow).filter(|_| is_shell_used))
+}
+
+/// What is said where a node's processes cannot be held.
+fn no_sandbox(node: &Node, tier: &Tier) -> Option<Diagnostic> {
+    let Tier::Missing { .. } = tier else { return None };
+    let what = if matches!(node.kind, Kind::Agent(_)) { "may run commands (`bash`)" } else { "runs a command" };
+    let message = format!("`{}` {what}, and there is no sandbox here: {}", node.path, tier.describe());
+    Some(Diagnostic::error(NO_SANDBOX, &node.span, message).with_hint(hint_no_sandbox()))
 }
 
 /// The first record without keys. What is kept under the digest of its text cannot be changed, so it must hold none.
@@ -472,6 +508,37 @@ fn status_of(workflow: &Workflow, role: &str, models: Option<&Models>) -> RoleSt
         Ok(resolved) => match models.lacks_key(&resolved.chosen) {
             Some(why) => RoleStatus::Keyless { reason: format!("{}: {why}", resolved.chosen) },
             None => RoleStatus::Satisfied,
+        },
+    }
+}
+
+/// Who does a role, as a plan shows it.
+fn role_view(workflow: &Workflow, role: &str, nodes: u64, models: Option<&Models>) -> RoleView {
+    let view = RoleView {
+        role: role.to_owned(),
+        nodes,
+        model: Some("mock/mock".to_owned()),
+        price: None,
+        passed_over: Vec::new(),
+        problem: None,
+    };
+    match models.map(|models| models.resolve(workflow, role)) {
+        None => view,
+        Some(Err(unsatisfied)) => RoleView { model: None, problem: Some(unsatisfied.reasons.join("; ")), ..view },
+        Some(Ok(resolved)) => RoleView {
+            model: Some(resolved.chosen.to_string()),
+            price: resolved.price.map(|price| PriceView {
+                input: price.input,
+                output: price.output,
+                cached: price.cached,
+                cache_write: price.cache_write,
+            }),
+            passed_over: resolved
+                .passed_over
+                .into_iter()
+                .map(|(model, why)| PassedOverView { model: model.to_string(), why })
+                .collect(),
+            ..view
         },
     }
 }

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to end")]
 
+mod agents;
 mod apply;
 mod bad_input;
+mod bad_models;
 mod canaries;
 mod commands;
 mod decisions;
