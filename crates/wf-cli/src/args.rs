@@ -54,8 +54,8 @@ Examples:
   whaleflow run starter              runs it
   whaleflow init --model openai/NAME --yes
 
-Where keys of providers are in the environment and nobody is configured, it proposes a configuration
-of yours with the models that you name, and writes it when you say so. Nothing that exists is
+Where keys of providers or agents are here and nobody is configured, it proposes a configuration
+of yours with the models and agents that you name, and writes it when you say so. Nothing that exists is
 overwritten.")]
     Init(InitArgs),
     /// Say what works here and what does not
@@ -311,6 +311,9 @@ pub(crate) struct InitArgs {
     /// A model that is to do every role, of a provider whose key is in the environment
     #[arg(long = "model", value_name = "PROVIDER/MODEL")]
     pub(crate) models: Vec<String>,
+    /// An agent on this machine that is to work for every role: claude, codex, opencode, gemini or goose
+    #[arg(long = "agent", value_name = "NAME")]
+    pub(crate) agents: Vec<String>,
     /// Write the configuration without asking
     #[arg(long)]
     pub(crate) yes: bool,

@@ -20,4 +20,5 @@ pub mod scripted;
 pub mod shell;
 pub mod tools;
 
+pub(crate) use run::NUDGES_MAX;
 pub use run::{Done, Limits, Order, Stopped, Why, World, work};

@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod beneath;
 pub mod contract;
+pub mod external;
 pub mod git;
 pub mod local;
 pub mod mock;

@@ -6,6 +6,7 @@
 mod agent;
 mod ask;
 mod command;
+mod external;
 mod failed;
 mod keep;
 mod model;
@@ -25,6 +26,7 @@ use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Effect, Outcome, Usage, ValueRef};
 
 use crate::contract::{BoxFuture, Ctx, Effects};
+use crate::external::Sessions;
 use crate::git::{BuildCache, CheckpointOrder, CombineOrder, GitError, Trees};
 use crate::mock::{Mock, Rules};
 use crate::sandbox::Host;
@@ -32,7 +34,7 @@ use crate::scratch::ScratchDir;
 use crate::secret::Redactor;
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
-pub use model::Models;
+pub use model::{Models, work_of};
 
 /// The role of leaves for which none is named.
 pub const ROLE_DEFAULT: &str = "default";
@@ -64,6 +66,8 @@ pub struct LocalOptions {
     pub redactor: Redactor,
     /// The machine that sandboxes are made of; nothing where somebody has switched them off.
     pub sandbox: Option<Host>,
+    /// Where sessions of agents at work are kept.
+    pub sessions: Sessions,
 }
 
 /// The mock, which answers for roles that nobody else does.
@@ -111,6 +115,7 @@ pub struct LocalEffects {
     supervisor: Option<PathBuf>,
     redactor: Redactor,
     sandbox: Option<Host>,
+    sessions: Sessions,
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
@@ -131,6 +136,7 @@ impl LocalEffects {
             supervisor: options.supervisor,
             redactor: options.redactor,
             sandbox: options.sandbox,
+            sessions: options.sessions,
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),
@@ -284,6 +290,7 @@ impl Effects for LocalEffects {
 
     fn conclude(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.sessions.clear();
             if let Some(trees) = &self.trees {
                 // The run has its result; what is left is seen to by whoever opens the pool next.
                 let _ = trees.cleanup().await;

@@ -221,6 +221,41 @@ pub async fn run(spec: &Spec, cancel: &CancelToken, lines: &LineSink<'_>) -> Res
     }
 }
 
+/// Both ends of a conversation with a command.
+#[derive(Debug)]
+pub struct Pipes {
+    /// What it reads.
+    pub stdin: tokio::net::unix::pipe::Sender,
+    /// What it writes.
+    pub stdout: tokio::process::ChildStdout,
+}
+
+/// Runs a command below a supervisor and talks to it. When `talk` has ended, so has the command, after a moment; when the
+/// command ends first, `talk` sees that its streams do. Nothing comes of `talk` where time ran out.
+///
+/// Of its standard output nothing is kept; `talk` alone has it, and sees to its own bounds.
+///
+/// # Errors
+/// When the command could not be started, or there is no supervisor for it.
+pub async fn converse<T, F>(
+    spec: &Spec,
+    lines: &LineSink<'_>,
+    talk: impl FnOnce(Pipes) -> F,
+) -> Result<(Finished, Option<T>), SpawnError>
+where
+    F: Future<Output = T>,
+{
+    let program = resolve(spec)?;
+    let Some(supervisor) = &spec.supervisor else {
+        return Err(SpawnError::Os {
+            program: spec.argv[0].clone(),
+            source: io::Error::other("it needs a supervisor"),
+        });
+    };
+    let spec = Spec { stdin: Some(Vec::new()), ..spec.clone() };
+    supervised::converse(&spec, &program, supervisor, lines, talk).await
+}
+
 /// Tries whether a sandbox can be made on this machine.
 ///
 /// # Errors

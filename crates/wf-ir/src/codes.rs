@@ -80,7 +80,6 @@ codes! {
     UNSUPPORTED_MEMORY = "WF0802", "memory is not supported yet";
     UNSUPPORTED_CALL = "WF0803", "call is not supported yet";
     UNSUPPORTED_RESUMES = "WF0804", "resuming a session is not supported yet";
-    UNSUPPORTED_DRIVER = "WF0805", "a driver is not supported yet";
     ROLE_UNSATISFIED = "WF0901", "nothing here satisfies a role";
     PROGRAM_MISSING = "WF0902", "a program is not found";
     UNTRUSTED = "WF0903", "the repository is not trusted";

@@ -16,6 +16,8 @@ pub const DEFAULT_ROLE: &str = "default";
 pub enum RoleStatus {
     /// Some model does it.
     Satisfied,
+    /// An agent does it that is a program of its own, and can run anything.
+    Program,
     /// No model does it.
     Unsatisfied {
         /// Why not, for a person.
@@ -33,6 +35,8 @@ pub enum RoleStatus {
 pub struct Catalog {
     /// Whether each role can be had. One that is not here cannot.
     pub roles: BTreeMap<String, RoleStatus>,
+    /// Whether roles can be had for work in a tree, by the paths of nodes. Others are as `roles` says.
+    pub agents: BTreeMap<String, RoleStatus>,
     /// Programs that were found.
     pub programs: BTreeSet<String>,
     /// Whether the repository's commands may run.
@@ -63,15 +67,7 @@ fn unsupported_in(node: &Node) -> Vec<Diagnostic> {
         Kind::Rlm { .. } => vec![say(codes::UNSUPPORTED_RLM, "`rlm`")],
         Kind::Memory(_) => vec![say(codes::UNSUPPORTED_MEMORY, "`memory`")],
         Kind::Call { .. } => vec![say(codes::UNSUPPORTED_CALL, "`call`")],
-        Kind::Agent(agent) => {
-            let resumes = agent.resumes.map(|_| say(codes::UNSUPPORTED_RESUMES, "`resumes`"));
-            let driver = match agent.driver {
-                Driver::Native => None,
-                Driver::Acp => Some(say(codes::UNSUPPORTED_DRIVER, "the driver `acp`")),
-                Driver::Cli => Some(say(codes::UNSUPPORTED_DRIVER, "the driver `cli`")),
-            };
-            resumes.into_iter().chain(driver).collect()
-        }
+        Kind::Agent(agent) => agent.resumes.map(|_| say(codes::UNSUPPORTED_RESUMES, "`resumes`")).into_iter().collect(),
         _ => Vec::new(),
     }
 }
@@ -81,14 +77,28 @@ fn role_of(node: &Node) -> Option<&str> {
     matches!(node.kind, Kind::Agent(_) | Kind::Ask(_)).then(|| node.role.as_deref().unwrap_or(DEFAULT_ROLE))
 }
 
+/// How a node wants its role to work, where it is to work in a tree.
+fn driver_of(node: &Node) -> Option<&'static str> {
+    match &node.kind {
+        Kind::Agent(agent) => Some(match agent.driver {
+            Driver::Native => "native",
+            Driver::Acp => "acp",
+            Driver::Cli => "cli",
+        }),
+        _ => None,
+    }
+}
+
 fn check_roles(workflow: &Workflow, catalog: &Catalog, findings: &mut Vec<Diagnostic>) {
     let mut seen = BTreeSet::new();
     for (node, role) in workflow.nodes().iter().filter_map(|node| Some((node, role_of(node)?))) {
-        if !seen.insert(role) {
+        let status = catalog.agents.get(&node.path).or_else(|| catalog.roles.get(role));
+        if matches!(status, Some(RoleStatus::Satisfied | RoleStatus::Program)) || !seen.insert((role, driver_of(node)))
+        {
             continue;
         }
-        let reason = match catalog.roles.get(role) {
-            Some(RoleStatus::Satisfied) => continue,
+        let reason = match status {
+            Some(RoleStatus::Satisfied | RoleStatus::Program) => continue,
             Some(RoleStatus::Unsatisfied { reason }) => reason.as_str(),
             Some(RoleStatus::Keyless { reason }) => {
                 let message = format!("there is no key for the role `{role}` of `{}`: {reason}", node.path);
@@ -147,10 +157,18 @@ fn check_repository(workflow: &Workflow, catalog: &Catalog, findings: &mut Vec<D
         let message = format!("`{name}` works in a tree, and there is no repository here");
         say(codes::NO_REPOSITORY, first, message, "run it inside a git repository, or name one with --repo");
     }
-    let command = nodes.iter().find(|node| matches!(node.kind, Kind::Command(_) | Kind::Test(_)));
+    let runs_anything = |node: &&Node| {
+        matches!(node.kind, Kind::Command(_) | Kind::Test(_))
+            || matches!(catalog.agents.get(&node.path), Some(RoleStatus::Program))
+    };
+    let command = nodes.iter().find(runs_anything);
     if catalog.has_repository && !catalog.trusted {
         let name = command.map_or_else(String::new, |node| node.path.clone());
-        let message = format!("`{name}` runs a command, and this repository is not trusted");
+        let what = match command.map(|node| &node.kind) {
+            Some(Kind::Agent(_)) => "is done by an agent that runs commands",
+            _ => "runs a command",
+        };
+        let message = format!("`{name}` {what}, and this repository is not trusted");
         say(codes::UNTRUSTED, command, message, "read the workflow, then run `whaleflow trust`");
     }
 }

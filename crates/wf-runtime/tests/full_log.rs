@@ -54,6 +54,7 @@ fn new_run(run: &str) -> NewRun {
 
 fn runtime(store: &Store, scratch: &Path) -> Runtime {
     let effects = LocalEffects::new(LocalOptions {
+        sessions: Default::default(),
         catalog: Catalog { rules: Rules::default(), seed: 7, is_paced: false },
         trees: None,
         env: BTreeMap::new(),

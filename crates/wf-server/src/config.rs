@@ -1,5 +1,6 @@
 //! What is configured: the user's file, and the few harmless keys that a trusted repository may set.
 
+mod agents;
 mod models;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ pub struct Config {
     pub trees: TreesConfig,
     /// Who answers for roles; nobody is the mock. Only the user's own file says so.
     pub models: ModelsConfig,
+    /// What `~/` stands for.
+    home: Option<PathBuf>,
 }
 
 /// How trees are shared out, and what builds in them begin with.
@@ -81,7 +84,7 @@ pub struct RunConfig {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A file as it is written. A repository may have what is harmless, which is all but `trees.dir`, providers and roles: none
+/// A file as it is written. A repository may have what is harmless, which is all but `trees.dir`, providers, agents and roles: none
 /// names a URL, a header, a key, a driver or a sandbox.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,6 +96,8 @@ struct ConfigFile {
     #[serde(default)]
     providers: BTreeMap<toml::Spanned<String>, models::ProviderSection>,
     #[serde(default)]
+    agents: BTreeMap<toml::Spanned<String>, agents::AgentSection>,
+    #[serde(default)]
     roles: BTreeMap<toml::Spanned<String>, models::RoleSection>,
 }
 
@@ -100,6 +105,7 @@ struct ConfigFile {
 #[derive(Debug, Default, Deserialize)]
 struct UsersOwn {
     providers: Option<toml::Spanned<toml::Value>>,
+    agents: Option<toml::Spanned<toml::Value>>,
     roles: Option<toml::Spanned<toml::Value>>,
 }
 
@@ -166,7 +172,7 @@ impl Config {
     /// # Errors
     /// When one of them is malformed.
     pub fn load(environment: &Environment, project: &Project, is_trusted: bool) -> Result<Self, Error> {
-        let mut config = Self::default();
+        let mut config = Self::of(environment);
         config.read(&environment.config_file()?, By::User)?;
         if is_trusted && project.is_repository() {
             config.read(&project.root().join(".whaleflow").join("config.toml"), By::Repository)?;
@@ -179,9 +185,13 @@ impl Config {
     /// # Errors
     /// When it is malformed.
     pub fn load_models(environment: &Environment) -> Result<ModelsConfig, Error> {
-        let mut config = Self::default();
+        let mut config = Self::of(environment);
         config.read(&environment.config_file()?, By::User)?;
         Ok(config.models)
+    }
+
+    fn of(environment: &Environment) -> Self {
+        Self { home: environment.get("HOME").map(PathBuf::from), ..Self::default() }
     }
 
     fn read(&mut self, path: &Path, by: By) -> Result<(), Error> {
@@ -200,8 +210,9 @@ impl Config {
         let malformed = |error: toml::de::Error| at(error.span(), unquoted(error.message()));
         if by == By::Repository {
             let own: UsersOwn = toml::from_str(text).map_err(malformed)?;
-            if let Some(found) = own.providers.or(own.roles) {
-                let message = "only the user's own file may name providers and roles; nothing of this one is used";
+            if let Some(found) = own.providers.or(own.agents).or(own.roles) {
+                let message =
+                    "only the user's own file may name providers, agents and roles; nothing of this one is used";
                 return Err(at(Some(found.span()), message.to_owned()));
             }
         }
@@ -223,7 +234,8 @@ impl Config {
         self.run.labels.extend(read.run.labels);
         let placed = |(span, message)| at(Some(span), message);
         if by == By::User {
-            self.models = ModelsConfig::of(read.providers, read.roles).map_err(placed)?;
+            self.models =
+                ModelsConfig::of(read.providers, read.agents, read.roles, self.home.as_deref()).map_err(placed)?;
         }
         self.trees.take(read.trees, by).map_err(placed)
     }

@@ -1,13 +1,18 @@
 //! What works here and what does not; and whether what is stored is intact.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
+use wf_effects::external::{AGENTS, find, version};
 use wf_effects::local::Models;
-use wf_effects::models::catalog::Wanted;
-use wf_effects::sandbox::{Tier, detect};
+use wf_effects::models::catalog::{Wanted, Work};
+use wf_effects::models::{Resolved, Unsatisfied};
+use wf_effects::sandbox::{Policy, Tier, detect};
 use wf_effects::{Clock, RealClock};
 use wf_ir::Digest;
 use wf_ir::limits::{LOG_RECORDS_MAX, LOG_RECORDS_WARN};
+use wf_ir::node::Driver;
 use wf_kernel::replay::named_blobs;
 use wf_runtime::journal::decode;
 use wf_store::{
@@ -17,10 +22,10 @@ use wf_view::reply::{BadView, DoctorCheck, DoctorLevel};
 use wf_view::{DoctorView, VerifyView};
 
 use crate::config::{Config, ModelsConfig};
-use crate::engine::{Engine, open_git};
+use crate::engine::{Engine, open_git, sandbox_host};
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::models::{find, models_of};
+use crate::models::{find as find_keys, models_of};
 use crate::ops::LIST_MAX;
 use crate::project::Project;
 use crate::source::child_program;
@@ -50,15 +55,79 @@ pub async fn doctor(environment: &Environment, project: &Project) -> DoctorView 
         Err(error) => say("config", DoctorLevel::Fail, error.to_string()),
     });
     checks.push(trust_check(project, is_trusted));
-    checks.push(sandbox_check(environment).await);
-    checks.extend(models_checks(environment, &config.unwrap_or_default().models).await);
+    let tier = detect(&child_program(environment)).await;
+    let is_held = matches!(tier, Tier::Own { .. });
+    checks.push(sandbox_check(tier));
+    let models = config.unwrap_or_default().models;
+    checks.extend(agents_checks(environment, &models, is_held).await);
+    checks.extend(models_checks(environment, &models).await);
     DoctorView::new(checks)
 }
 
-async fn sandbox_check(environment: &Environment) -> DoctorCheck {
-    let tier = detect(&child_program(environment)).await;
+fn sandbox_check(tier: Tier) -> DoctorCheck {
     let level = if matches!(tier, Tier::Own { .. }) { DoctorLevel::Ok } else { DoctorLevel::Warn };
     say("sandbox", level, tier.describe())
+}
+
+/// Agents that are programs of their own: which are here, in which versions, and which are configured.
+async fn agents_checks(environment: &Environment, config: &ModelsConfig, is_held: bool) -> Vec<DoctorCheck> {
+    let path = environment.get("PATH").unwrap_or_default();
+    let sandbox = sandbox_host(environment).ok().filter(|_| is_held).map(|host| host.policy());
+    let mut checks = Vec::new();
+    let mut seen = BTreeSet::new();
+    let found = find(path).into_iter().map(|found| (found.known.name.to_owned(), found.path));
+    let found: Vec<_> = found.collect();
+    let configured =
+        config.agents.iter().map(|(name, agent)| (name, agent.command.first().cloned().unwrap_or_default()));
+    let configured: Vec<_> = configured.map(|(name, program)| (name, which(path, &program), program)).collect();
+    for (name, at, program) in &configured {
+        let Some(at) = at else {
+            let message = format!("{AGENTS}/{name}: the program {program:?} is not found");
+            checks.push(hinted(say("agent", DoctorLevel::Warn, message), "install it, or put its directory on PATH"));
+            continue;
+        };
+        seen.insert(at.clone());
+        let said = agent_version(at, environment, path, sandbox.clone()).await;
+        checks.push(agent_check(&format!("{AGENTS}/{name}"), at, said, true));
+    }
+    for (name, at) in found.iter().filter(|(_, at)| !seen.contains(at)) {
+        let said = agent_version(at, environment, path, sandbox.clone()).await;
+        checks.push(agent_check(name, at, said, false));
+    }
+    if checks.is_empty() {
+        checks.push(say("agent", DoctorLevel::Ok, "no agent of its own is here; the native one is always".to_owned()));
+    }
+    checks
+}
+
+async fn agent_version(
+    at: &Path,
+    environment: &Environment,
+    path: &str,
+    sandbox: Option<Policy>,
+) -> Result<String, String> {
+    // A program that lies where homes are hidden is to be seen.
+    let sandbox = sandbox.map(|policy| policy.reading(at));
+    version(at, path, &child_program(environment), sandbox).await
+}
+
+fn agent_check(name: &str, at: &Path, version: Result<String, String>, is_configured: bool) -> DoctorCheck {
+    let whose = if is_configured { "configured" } else { "not configured" };
+    let check = match version {
+        Ok(version) => say("agent", DoctorLevel::Ok, format!("{name}, version {version}, {whose}: {}", at.display())),
+        Err(why) => say("agent", DoctorLevel::Warn, format!("{name}, {whose}: {}; {why}", at.display())),
+    };
+    if is_configured { check } else { hinted(check, "`whaleflow init` proposes how to configure it") }
+}
+
+/// The file of a program, as it is found when it is started.
+fn which(path: &str, program: &str) -> Option<PathBuf> {
+    let is_program =
+        |path: &PathBuf| path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(is_program);
+    }
+    path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(program)).find(is_program)
 }
 
 /// Who is configured: whether keys are found, never what they are, and who does which role.
@@ -73,7 +142,7 @@ async fn models_checks(environment: &Environment, config: &ModelsConfig) -> Vec<
         let key = key.map_or_else(|| "it wants no key".to_owned(), |place| format!("its key is in {place}"));
         let at = if provider.base_url.is_empty() { String::new() } else { format!(" at {}", provider.base_url) };
         let message = format!("{name} speaks {}{at}", provider.kind.name());
-        checks.push(match find(environment.keys(), provider).await {
+        checks.push(match find_keys(environment.keys(), provider).await {
             Ok(_) => say("provider", DoctorLevel::Ok, format!("{message}; {key}")),
             Err(error) => hinted(say("provider", DoctorLevel::Warn, format!("{message}; {error}")), &error.hint()),
         });
@@ -88,15 +157,25 @@ async fn models_checks(environment: &Environment, config: &ModelsConfig) -> Vec<
 }
 
 fn role_check(models: &Models, role: &str) -> DoctorCheck {
-    match models.resolve_wanted(role, &Wanted::default()) {
-        Ok(resolved) => {
-            let over = resolved.passed_over.iter().map(|(model, why)| format!("; {model} is passed over: {why}"));
-            let message = format!("{role} is done by {}{}", resolved.chosen, over.collect::<String>());
-            let is_keyless = models.lacks_key(&resolved.chosen).is_some();
+    let resolve = |work| models.resolve_wanted(role, &Wanted { work, ..Wanted::default() });
+    let (asked, worked) = (resolve(Work::Ask), resolve(Work::Agent(Driver::Native)));
+    match (asked, worked) {
+        (Ok(asked), Ok(worked)) if asked.chosen == worked.chosen => {
+            let over = asked.passed_over.iter().map(|(model, why)| format!("; {model} is passed over: {why}"));
+            let message = format!("{role} is done by {}{}", asked.chosen, over.collect::<String>());
+            let is_keyless = models.lacks_key(&asked.chosen).is_some();
             say("role", if is_keyless { DoctorLevel::Warn } else { DoctorLevel::Ok }, message)
         }
-        Err(unsatisfied) => {
+        (Err(unsatisfied), Err(_)) => {
             say("role", DoctorLevel::Warn, format!("{role} is done by nobody: {}", unsatisfied.reasons.join("; ")))
+        }
+        (asked, worked) => {
+            let who = |done: Result<Resolved, Unsatisfied>| match done {
+                Ok(resolved) => resolved.chosen.to_string(),
+                Err(unsatisfied) => format!("nobody ({})", unsatisfied.reasons.join("; ")),
+            };
+            let message = format!("{role}: {} works in trees, {} answers an `ask`", who(worked), who(asked));
+            say("role", DoctorLevel::Ok, message)
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use wf_effects::external::Sessions;
 use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
 use wf_effects::local::{Catalog, LocalEffects, LocalOptions, Models};
 use wf_effects::mock::Rules;
@@ -24,6 +25,7 @@ use crate::id::random_text;
 use crate::models::models_of;
 use crate::project::{Project, make_private_dir};
 use crate::source::child_program;
+use crate::start::runs_programs;
 use crate::trust::trust_of;
 
 /// How long one call of git may take.
@@ -201,18 +203,19 @@ impl Engine {
             Some(digest) => parse_rules(&self.store.blobs.get(digest).await?)?,
             None => Rules::default(),
         };
-        let (trees, is_trusted) = match (&started.base, &started.repo) {
-            (Some(_), Some(repo)) => self.trees(workflow, &started.run_id, Path::new(repo), holder).await?,
-            (Some(_), None) => return Err(foreign(&started.run_id)),
-            (None, _) => (None, false),
-        };
-        let build_cache = trees.as_ref().and_then(Trees::build_cache);
         let catalog = Catalog { rules, seed: started.seed, is_paced };
         // A run that the mock has begun goes on with the mock, whatever was configured since.
         let models = match (started.catalog == catalog.digest(), self.models().await) {
             (true, _) => None,
             (false, models) => models?,
         };
+        let runs_programs = runs_programs(workflow, models.as_deref());
+        let (trees, is_trusted) = match (&started.base, &started.repo) {
+            (Some(_), Some(repo)) => self.trees(runs_programs, &started.run_id, Path::new(repo), holder).await?,
+            (Some(_), None) => return Err(foreign(&started.run_id)),
+            (None, _) => (None, false),
+        };
+        let build_cache = trees.as_ref().and_then(Trees::build_cache);
         Ok(LocalEffects::new(LocalOptions {
             catalog,
             models,
@@ -222,30 +225,15 @@ impl Engine {
             is_trusted,
             supervisor: Some(child_program(&self.environment)),
             redactor: self.environment.redactor().clone(),
-            sandbox: if started.sandbox == "off" { None } else { Some(self.sandbox_host()?) },
+            sandbox: if started.sandbox == "off" { None } else { Some(sandbox_host(&self.environment)?) },
             build_cache,
+            sessions: Sessions::at(self.project.dir().join("sessions").join(&started.run_id)),
         }))
-    }
-
-    /// What sandboxes on this machine are made of.
-    fn sandbox_host(&self) -> Result<SandboxHost, Error> {
-        let environment = &self.environment;
-        let config = environment.config_file()?;
-        let mut hidden = vec![environment.state_root()?, environment.cache_root()?];
-        hidden.extend(config.parent().map(Path::to_owned));
-        let absolute = |path: &str| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
-        let path = environment.get("PATH").unwrap_or_default();
-        Ok(SandboxHost {
-            homes: environment.get("HOME").and_then(absolute).into_iter().collect(),
-            hidden,
-            programs: path.split(':').filter_map(absolute).collect(),
-            ..SandboxHost::default()
-        })
     }
 
     async fn trees(
         &self,
-        workflow: &Workflow,
+        runs_programs: bool,
         run: &str,
         top: &Path,
         holder: &str,
@@ -255,7 +243,7 @@ impl Engine {
         }
         let is_fixture = fixture::is_fixture(&self.project, top);
         let is_trusted = is_fixture || trust_of(&Project::of(&self.environment, top)?).is_some();
-        if !is_trusted && runs_commands(workflow) {
+        if !is_trusted && runs_programs {
             return Err(Error::Untrusted { repository: top.to_owned() });
         }
         let repository = Repository::discover(&self.git().await?, top).await?;
@@ -326,6 +314,21 @@ impl Engine {
     }
 }
 
+/// What sandboxes on this machine are made of.
+pub(crate) fn sandbox_host(environment: &Environment) -> Result<SandboxHost, Error> {
+    let config = environment.config_file()?;
+    let mut hidden = vec![environment.state_root()?, environment.cache_root()?];
+    hidden.extend(config.parent().map(Path::to_owned));
+    let absolute = |path: &str| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+    let path = environment.get("PATH").unwrap_or_default();
+    Ok(SandboxHost {
+        homes: environment.get("HOME").and_then(absolute).into_iter().collect(),
+        hidden,
+        programs: path.split(':').filter_map(absolute).collect(),
+        ..SandboxHost::default()
+    })
+}
+
 fn foreign(run: &str) -> Error {
     Error::usage_with(
         format!("run {run} works in the trees of a repository that is not here"),
@@ -372,9 +375,4 @@ pub(crate) fn first_shell(workflow: &Workflow) -> Option<&Node> {
 /// The first node that runs a command.
 pub(crate) fn first_command(workflow: &Workflow) -> Option<&Node> {
     workflow.nodes().iter().find(|node| matches!(node.kind, Kind::Command(_) | Kind::Test(_)))
-}
-
-/// Whether something in a workflow runs commands.
-pub(crate) fn runs_commands(workflow: &Workflow) -> bool {
-    first_command(workflow).is_some()
 }

@@ -7,7 +7,7 @@ use wf_effects::RealClock;
 use wf_effects::local::Models;
 use wf_effects::models::http::Key;
 use wf_effects::models::{Catalog, PriceTable, ProviderSpec};
-use wf_effects::secret::{KeyError, KeySource};
+use wf_effects::secret::{KeyError, KeySource, Secret};
 use zeroize::Zeroizing;
 
 use crate::config::{HeaderConfig, ModelsConfig, ProviderConfig};
@@ -41,8 +41,21 @@ pub(crate) async fn models_of(environment: &Environment, config: &ModelsConfig) 
         providers.insert(name.clone(), spec(keys, provider, headers));
     }
     let prices = PriceTable::vendored().map_err(|error| Error::Bug(error.to_string()))?;
-    let catalog = Catalog { providers, roles: config.roles.clone(), prices };
+    for name in config.agents.values().flat_map(|agent| &agent.env) {
+        // What a child is given to log in with is not to be found in what it writes.
+        if let Some(value) = environment.get(name).filter(|_| holds_key(name)) {
+            environment.redactor().learn(&Secret::new(value.to_owned()));
+        }
+    }
+    let agents = config.agents.clone();
+    let catalog = Catalog { providers, agents, roles: config.roles.clone(), prices };
     Ok(Some(Arc::new(Models::new(catalog, keyless, Arc::new(RealClock)))))
+}
+
+/// Whether a variable is one of those that hold keys, by its name.
+fn holds_key(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"].iter().any(|part| name.contains(part))
 }
 
 /// Looks every key of a provider up once, so that what lacks one is known before a run begins, and so that none of them is

@@ -1,10 +1,12 @@
-//! What `init` proposes to configure: providers whose keys are in the environment, and models of theirs that a person names.
-//! No name of a model comes with the program; nothing is written that was not confirmed.
+//! What `init` proposes to configure: providers whose keys are in the environment, with models of theirs that a person
+//! names, and agents that are on this machine. No name of a model comes with the program; nothing is written that was not
+//! confirmed.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use wf_effects::external::{AGENTS, AgentKind, Found, Known as KnownAgent, find};
 use wf_effects::models::ModelRef;
 
 use crate::config::Config;
@@ -59,12 +61,44 @@ pub fn found(environment: &Environment) -> Result<Vec<Known>, Error> {
     Ok(KNOWN.into_iter().filter(|it| environment.get(it.variable).is_some()).collect())
 }
 
-/// What makes these models do every role, the first that can.
+/// Agents that are on this machine. Where something is configured, there is nothing to propose.
 ///
 /// # Errors
-/// When a model is not one of a provider in `found`.
-pub fn propose(environment: &Environment, found: &[Known], models: &[String]) -> Result<Proposal, Error> {
-    let mut text = String::new();
+/// When the user's file is malformed.
+pub fn agents_found(environment: &Environment) -> Result<Vec<Found>, Error> {
+    let models = Config::load_models(environment)?;
+    if !models.is_empty() || !models.providers.is_empty() || !models.agents.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(find(environment.get("PATH").unwrap_or_default()))
+}
+
+/// An agent as it is configured. What it may use without saying so is a small sum, which is there to be changed.
+fn agent_text(known: &KnownAgent) -> String {
+    let quoted = |words: &[String]| words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let mut text = format!("[agents.{}]\nkind = \"{}\"\n", known.name, known.kind.name());
+    if known.kind == AgentKind::Acp {
+        let command: Vec<String> = [known.program].iter().chain(known.args).map(|word| (*word).to_owned()).collect();
+        text.push_str(&format!("command = [{}]\n", quoted(&command)));
+    }
+    let state: Vec<String> = known.state.iter().map(|place| format!("~/{place}")).collect();
+    text.push_str(&format!("state = [{}]\nnetwork = [{}]\n", quoted(&state), quoted(&words(known.network))));
+    text.push_str("reserve = { tokens = 1000000, usd = 2 }\n\n");
+    text
+}
+
+/// What makes these agents and models do every role, the first that can: agents work in trees, models also answer.
+///
+/// # Errors
+/// When a model is not one of a provider in `found`, or an agent is not here.
+pub fn propose(
+    environment: &Environment,
+    found: &[Known],
+    models: &[String],
+    agents: &[KnownAgent],
+) -> Result<Proposal, Error> {
+    let mut text: String = agents.iter().map(agent_text).collect();
     let mut refs = Vec::new();
     for name in models {
         let model = ModelRef::parse(name).filter(|model| !model.model.contains(['"', '\\', '\n']));
@@ -83,8 +117,10 @@ pub fn propose(environment: &Environment, found: &[Known], models: &[String]) ->
         text.push_str(&format!("models.\"{}\" = {{ features = [\"tools\"] }}\n", model.model));
         refs.push(model);
     }
-    let names: Vec<String> = refs.iter().map(|model| format!("\"{model}\"")).collect();
-    text.push_str(&format!("\n[roles.default]\nmodels = [{}]\n", names.join(", ")));
+    let names = agents.iter().map(|agent| format!("\"{AGENTS}/{}\"", agent.name));
+    let names: Vec<String> = names.chain(refs.iter().map(|model| format!("\"{model}\""))).collect();
+    let gap = if refs.is_empty() { "" } else { "\n" };
+    text.push_str(&format!("{gap}[roles.default]\nmodels = [{}]\n", names.join(", ")));
     Ok(Proposal { path: environment.config_file()?, text })
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wf_effects::git::{Git, GitError, Repository};
-use wf_effects::local::{Catalog as RoleCatalog, Models};
+use wf_effects::local::{Catalog as RoleCatalog, Models, work_of};
 use wf_effects::mock::Rules;
+use wf_effects::models::catalog::Work;
 use wf_effects::sandbox::{Tier, detect};
 use wf_ir::node::Budget;
 use wf_ir::{
@@ -21,7 +22,7 @@ use wf_view::run::PassedOverView;
 use wf_view::{PriceView, RoleView};
 
 use crate::config::Config;
-use crate::engine::{Engine, Owner, Terms, first_command, first_shell, open_git, runs_commands, works_in_trees};
+use crate::engine::{Engine, Owner, Terms, first_command, first_shell, open_git, works_in_trees};
 use crate::environment::Environment;
 use crate::error::{Error, NO_SANDBOX, SOURCE_UNREADABLE, hint_no_sandbox};
 use crate::files::read_named;
@@ -111,7 +112,7 @@ pub struct Plan {
 impl Plan {
     /// The repository whose trust is missing, if it is needed or `is_given`.
     pub fn wants_trust(&self, is_given: bool) -> Option<&Project> {
-        let wants = is_given || runs_commands(&self.workflow);
+        let wants = is_given || runs_programs(&self.workflow, self.models.as_deref());
         match &self.place {
             Place::Checkout { project, .. } if wants && project.is_repository() && trust_of(project).is_none() => {
                 Some(project)
@@ -128,13 +129,20 @@ impl Plan {
 
     /// Who would do each of its roles now, at which price, and who would be passed over.
     pub fn who(&self) -> Vec<RoleView> {
-        let mut nodes: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut who: Vec<RoleView> = Vec::new();
         for node in self.workflow.nodes() {
-            if matches!(node.kind, Kind::Agent(_) | Kind::Ask(_)) {
-                *nodes.entry(node.role.as_deref().unwrap_or(DEFAULT_ROLE)).or_default() += 1;
+            if !matches!(node.kind, Kind::Agent(_) | Kind::Ask(_)) {
+                continue;
+            }
+            // One role may be another's for agents than for questions.
+            let view = role_view(&self.workflow, node, self.models.as_deref());
+            match who.iter_mut().find(|known| RoleView { nodes: view.nodes, ..(*known).clone() } == view) {
+                Some(known) => known.nodes += 1,
+                None => who.push(view),
             }
         }
-        nodes.into_iter().map(|(role, nodes)| role_view(&self.workflow, role, nodes, self.models.as_deref())).collect()
+        who.sort_by(|one, other| one.role.cmp(&other.role));
+        who
     }
 
     /// The repositories of which one has to be named.
@@ -192,7 +200,7 @@ pub(crate) async fn plan_of_source(
     let catalog = catalog(environment, &workflow, &place, models.as_deref());
     let mut preflight = preflight(&workflow, &catalog);
     say_why_no_repository(&mut preflight, project);
-    let tier = match first_held(&workflow, models.is_some() || rules.has_turns()) {
+    let tier = match first_held(&workflow, models.as_deref(), rules.has_turns()) {
         Some(node) if !options.sandbox_off => {
             let tier = detect(&child_program(environment)).await;
             preflight.extend(no_sandbox(node, &tier));
@@ -284,15 +292,16 @@ fn sandbox_of(plan: &Plan, is_off: bool) -> Result<String, Error> {
     }
 }
 
-/// The first node with processes that have to be held. Agents have some where there is somebody to use their shell.
-fn first_held(workflow: &Workflow, is_shell_used: bool) -> Option<&Node> {
-    first_command(workflow).or_else(|| first_shell(workflow).filter(|_| is_shell_used))
+/// The first node with processes that have to be held. Agents have some that are programs of their own, or that have a
+/// shell and somebody to use it.
+fn first_held<'a>(workflow: &'a Workflow, models: Option<&Models>, has_turns: bool) -> Option<&'a Node> {
+    first_program(workflow, models).or_else(|| first_shell(workflow).filter(|_| models.is_some() || has_turns))
 }
 
 /// What is said where a node's processes cannot be held.
 fn no_sandbox(node: &Node, tier: &Tier) -> Option<Diagnostic> {
     let Tier::Missing { .. } = tier else { return None };
-    let what = if matches!(node.kind, Kind::Agent(_)) { "may run commands (`bash`)" } else { "runs a command" };
+    let what = if matches!(node.kind, Kind::Agent(_)) { "may run commands" } else { "runs a command" };
     let message = format!("`{}` {what}, and there is no sandbox here: {}", node.path, tier.describe());
     Some(Diagnostic::error(NO_SANDBOX, &node.span, message).with_hint(hint_no_sandbox()))
 }
@@ -491,19 +500,44 @@ fn say_why_no_repository(found: &mut [Diagnostic], project: &Project) {
 
 fn catalog(environment: &Environment, workflow: &Workflow, place: &Place, models: Option<&Models>) -> Catalog {
     let named = workflow.nodes().iter().filter_map(|node| node.role.clone());
-    let status = |role: &str| status_of(workflow, role, models);
+    let status = |role: &str| status_of(workflow, role, Work::Ask, models);
     let roles = named.chain([DEFAULT_ROLE.to_owned()]).map(|role| (role.clone(), status(&role))).collect();
+    let agents = workflow.nodes().iter().filter(|node| matches!(node.kind, Kind::Agent(_)));
+    let agents = agents.map(|node| (node.path.clone(), status_of(workflow, role_of(node), work_of(node), models)));
+    let agents = agents.collect();
     let (trusted, has_repository) = match place {
         Place::Nowhere | Place::Fixture(_) => (true, true),
         Place::Checkout { project, .. } => (trust_of(project).is_some(), project.is_repository()),
     };
-    Catalog { roles, programs: programs_of(environment, workflow), trusted, has_repository }
+    Catalog { roles, agents, programs: programs_of(environment, workflow), trusted, has_repository }
+}
+
+fn role_of(node: &Node) -> &str {
+    node.role.as_deref().unwrap_or(DEFAULT_ROLE)
+}
+
+/// Whether a workflow runs commands here: by itself, or by agents that are programs of their own.
+pub(crate) fn runs_programs(workflow: &Workflow, models: Option<&Models>) -> bool {
+    first_program(workflow, models).is_some()
+}
+
+/// The first node that does.
+fn first_program<'a>(workflow: &'a Workflow, models: Option<&Models>) -> Option<&'a Node> {
+    let is_program = |node: &&Node| match (&node.kind, models) {
+        (Kind::Agent(_), Some(models)) => {
+            let resolved = models.resolve(workflow, role_of(node), work_of(node));
+            resolved.is_ok_and(|resolved| models.agent(&resolved.chosen).is_some())
+        }
+        _ => false,
+    };
+    first_command(workflow).or_else(|| workflow.nodes().iter().find(is_program))
 }
 
 /// Whether somebody does a role. The mock does every one, where nobody is configured.
-fn status_of(workflow: &Workflow, role: &str, models: Option<&Models>) -> RoleStatus {
+fn status_of(workflow: &Workflow, role: &str, work: Work, models: Option<&Models>) -> RoleStatus {
     let Some(models) = models else { return RoleStatus::Satisfied };
-    match models.resolve(workflow, role) {
+    match models.resolve(workflow, role, work) {
+        Ok(resolved) if models.agent(&resolved.chosen).is_some() => RoleStatus::Program,
         Err(unsatisfied) => RoleStatus::Unsatisfied { reason: unsatisfied.reasons.join("; ") },
         Ok(resolved) => match models.lacks_key(&resolved.chosen) {
             Some(why) => RoleStatus::Keyless { reason: format!("{}: {why}", resolved.chosen) },
@@ -513,16 +547,18 @@ fn status_of(workflow: &Workflow, role: &str, models: Option<&Models>) -> RoleSt
 }
 
 /// Who does a role, as a plan shows it.
-fn role_view(workflow: &Workflow, role: &str, nodes: u64, models: Option<&Models>) -> RoleView {
+fn role_view(workflow: &Workflow, node: &Node, models: Option<&Models>) -> RoleView {
+    let work = if matches!(node.kind, Kind::Agent(_)) { work_of(node) } else { Work::Ask };
+    let role = role_of(node);
     let view = RoleView {
         role: role.to_owned(),
-        nodes,
+        nodes: 1,
         model: Some("mock/mock".to_owned()),
         price: None,
         passed_over: Vec::new(),
         problem: None,
     };
-    match models.map(|models| models.resolve(workflow, role)) {
+    match models.map(|models| models.resolve(workflow, role, work)) {
         None => view,
         Some(Err(unsatisfied)) => RoleView { model: None, problem: Some(unsatisfied.reasons.join("; ")), ..view },
         Some(Ok(resolved)) => RoleView {

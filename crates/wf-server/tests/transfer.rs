@@ -77,6 +77,7 @@ async fn exported(temp: &TempDir) -> String {
     };
     let scratch = ScratchDir::open(&temp.path().join("scratch")).unwrap();
     let options = LocalOptions {
+        sessions: Default::default(),
         sandbox: None,
         catalog,
         trees: None,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use wf_effects::external::{Found, Known};
 use wf_effects::git::GitError;
 use wf_effects::{Clock, RealClock};
 use wf_server::trust::{grant, revoke};
@@ -55,7 +56,8 @@ pub(crate) async fn init(session: &Session, args: &InitArgs) -> Result<u8, Error
 /// Proposes who is to answer for roles, and writes it when that is confirmed.
 async fn configure(session: &Session, args: &InitArgs) -> Result<Option<PathBuf>, Error> {
     let found = proposal::found(&session.environment)?;
-    if found.is_empty() && args.models.is_empty() {
+    let agents = agents(session, &args.agents).await?;
+    if found.is_empty() && args.models.is_empty() && agents.is_empty() {
         return Ok(None);
     }
     let mut models = args.models.clone();
@@ -67,20 +69,48 @@ async fn configure(session: &Session, args: &InitArgs) -> Result<Option<PathBuf>
             models.extend(named.map(|name| format!("{}/{name}", it.name)));
         }
     }
-    if models.is_empty() {
+    if models.is_empty() && agents.is_empty() {
         session
             .out
             .message("the mock answers for every role; `whaleflow init --model PROVIDER/MODEL --yes` configures one");
         return Ok(None);
     }
-    let proposal = proposal::propose(&session.environment, &found, &models)?;
+    let proposal = proposal::propose(&session.environment, &found, &models, &agents)?;
     session.out.message(&format!("for {}:\n\n{}", proposal.path.display(), proposal.text));
+    if models.is_empty() {
+        session.out.message("agents work in trees; an `ask` needs a model, see `whaleflow init --model`");
+    }
     if !args.yes && !confirm(session, "Write it? [y/N] ").await? {
         session.out.message("not written; --yes writes it");
         return Ok(None);
     }
     proposal::write(&proposal)?;
     Ok(Some(proposal.path))
+}
+
+/// Which of the agents on this machine are to be used: those that are named, else those that a person wants.
+async fn agents(session: &Session, named: &[String]) -> Result<Vec<Known>, Error> {
+    let found = proposal::agents_found(&session.environment)?;
+    if let Some(missing) = named.iter().find(|name| !found.iter().any(|it| it.known.name == **name)) {
+        let names: Vec<&str> = found.iter().map(|it| it.known.name).collect();
+        let message = format!("{missing:?} is no agent that is here and not yet configured ({})", names.join(", "));
+        return Err(Error::usage_with(message, "write the name of its program"));
+    }
+    let mut wanted = Vec::new();
+    for Found { known, path } in found {
+        if !named.is_empty() {
+            if named.iter().any(|name| name == known.name) {
+                wanted.push(known);
+            }
+            continue;
+        }
+        session.out.message(&format!("the agent {} is here: {}", known.name, path.display()));
+        let question = format!("Is {} to work for roles? [y/N] ", known.name);
+        if confirm(session, &question).await? {
+            wanted.push(known);
+        }
+    }
+    Ok(wanted)
 }
 
 /// `doctor`

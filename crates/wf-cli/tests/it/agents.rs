@@ -1,235 +1,237 @@
-//! An agent of a model over HTTP, from the command line to the checkpoint: it reads, edits, runs commands in the sandbox
-//! and hands a typed result back.
+//! Agents that are programs of their own, from the configuration to the replayed run.
 
-use std::time::Duration;
+use expect_test::{Expect, expect};
+use serde_json::json;
 
-use expect_test::expect;
-use serde_json::{Value, json};
-
-use crate::models::{Answer, Asked, Server, configure};
 use crate::place::Place;
+
+/// An agent that speaks the Agent Client Protocol, as far as it must. `$1` is what it hands back.
+const AGENT: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo 'agent 1.2.3'; exit 0; }
+said=$1
+say() { printf '{"jsonrpc":"2.0",%s}\n' "$1"; }
+while IFS= read -r line; do
+    id=$(printf %s "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+    case $line in
+    *'"method":"initialize"'*) say '"id":'"$id"',"result":{"protocolVersion":1}' ;;
+    *'"method":"session/new"'*) say '"id":'"$id"',"result":{"sessionId":"s-1"}' ;;
+    *'"method":"session/prompt"'*)
+        echo two > src/a.txt
+        say '"method":"session/update","params":{"sessionId":"s-1","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"'"$said"'"}}}'
+        say '"id":'"$id"',"result":{"stopReason":"end_turn","usage":{"inputTokens":10,"outputTokens":2}}' ;;
+    esac
+done
+"#;
 
 const FLOW: &str = r#"
 workflow(
-    "work",
+    "fixes",
     children = [
-        branch("b", children = [
-            agent(
-                "fix",
-                role = "writer",
-                prompt = "Make one two.",
-                writes = ["src/**"],
-                output = schema.object({"n": schema.integer()}),
-            ),
-            test("check", argv = ["grep", "-q", "two", "src/a.txt"]),
+        branch("line", writes = ["src/**"], children = [
+            agent("fix", role = "fixer", prompt = "Fix it.", writes = ["src/**"],
+                output = schema.object({"n": schema.integer()})),
+            test("holds", argv = ["grep", "-q", "two", "src/a.txt"]),
         ]),
     ],
-    outputs = {"n": "b.results.fix.n"},
+    outputs = {"n": "line.results.fix.n", "passed": "line.results.holds.passed"},
 )
 "#;
 
-/// A repository that is trusted, and a role that the server does.
-fn place(server: &Server) -> Place {
+/// A repository with the workflow, and an agent that hands back `said`.
+fn place(said: &str) -> Place {
     let place = Place::new();
-    place.write("work.star", FLOW);
+    place.write("fixes.star", FLOW);
     place.write("src/a.txt", "one\n");
     place.commit_all();
+    let tools = place.beside("tools");
+    write_program(&tools.join("agent"), AGENT);
+    let config = format!(
+        "[agents.bot]\nkind = \"acp\"\ncommand = [\"{0}/agent\", {said:?}]\nreads = [\"{0}\"]\n\
+         reserve = {{ tokens = 1000, usd = 0.5 }}\nprice = {{ input = 1, output = 5 }}\n\
+         [roles.fixer]\nmodels = [\"agents/bot\"]\n",
+        tools.canonicalize().unwrap().display()
+    );
+    std::fs::create_dir_all(place.home()).unwrap();
+    std::fs::write(place.home().join("config.toml"), config).unwrap();
+    place
+}
+
+fn write_program(path: &std::path::Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn an_agent_of_its_own_does_a_node_and_its_run_replays_without_it() {
+    let place = place("{\\\"n\\\": 7}");
+    let refused = place.run(&["run", "fixes.star", "--json"]);
+    assert!(refused.code == 7 && refused.err.contains("WF0903"), "nobody has trusted it: {refused:?}");
     assert_eq!(place.run(&["trust"]).code, 0);
-    let port = server.port;
-    configure(
-        &place,
-        &format!(
-            "[providers.local]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\n\
-             [providers.local.models.\"org/tiny\"]\ncontext = 32000\nfeatures = [\"tools\", \"json\"]\n\
-             price = {{ input = 0.10, output = 0.40 }}\n\
-             [roles.writer]\nneeds = [\"tools\"]\nmodels = [\"local/org/tiny\"]\n"
-        ),
-    );
-    place
-}
-
-/// What the model was shown of its tools' work so far.
-fn results(body: &Value) -> Vec<&str> {
-    let messages = body["messages"].as_array().unwrap().iter();
-    messages.filter(|it| it["role"] == "tool").map(|it| it["content"].as_str().unwrap()).collect()
-}
-
-fn bash(command: &str) -> (&'static str, String) {
-    ("bash", json!({"command": command}).to_string())
-}
-
-#[test]
-fn an_agent_edits_runs_commands_in_a_sandbox_and_hands_back() {
-    let outside = tempfile::tempdir().unwrap();
-    std::fs::write(outside.path().join("secret"), "CANARY-OUTSIDE").unwrap();
-    let path = outside.path().display().to_string();
-    let server = Server::start({
-        let path = path.clone();
-        move |asked| turn(asked, &path)
-    });
-    let place = place(&server);
-    let checks = place.run(&["doctor", "--json"]).json()["checks"].clone();
-    let sandbox = checks.as_array().unwrap().iter().find(|it| it["name"] == "sandbox").unwrap().clone();
-    if sandbox["level"] != "ok" {
-        // Without a sandbox it is refused, which is the other test.
-        return;
-    }
-    let ran = place.run(&["run", "work.star", "--json"]).ok();
-    assert_eq!((&ran["outputs"], &ran["verified"]), (&json!({"n": 7}), &json!("passed")), "{ran}");
-    let asked = server.asked();
-    let last = asked.last().unwrap();
-    expect![[r#"
-        1	one
-        ---
-        exit code 3
-        --- stdout
-        made
-        ---
-        src/a.txt: 1 replaced
-        ---
-        exit code 1
-        --- stderr
-        bash: line 1: /usr/new: Read-only file system
-        ---
-        exit code 1
-        --- stderr
-        bash: line 1: OUTSIDE/new: No such file or directory
-        ---
-        exit code 1
-        --- stdout
-        0
-        ---
-        exit code 7
-        --- stderr
-        bash: connect: Connection refused
-        bash: line 1: /dev/tcp/127.0.0.1/9: Connection refused
-        ---
-        exit code 1
-        --- stderr
-        bash: line 1: .git: Read-only file system
-        ---
-        error: it cannot be taken: the result does not fit: at /n: "seven" is not of type "integer""#]]
-    .assert_eq(
-        &results(last).iter().map(|it| it.trim_end()).collect::<Vec<_>>().join("\n---\n").replace(&path, "OUTSIDE"),
-    );
-    // What it wrote is in the branch, and nowhere else.
-    let patch = place.run(&["diff", "@last", "b"]).out;
-    assert!(patch.contains("+two") && patch.contains("src/made.txt"), "{patch}");
-    assert_eq!(place.read("src/a.txt"), "one\n");
-    assert!(!place.dir().join("src/made.txt").exists());
-    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
-    assert_eq!(ran["usage"]["cost_usd_micros"], 5 * 300);
-    let shown = place.run(&["show", "@last", "--json"]).ok();
-    assert!(!shown.to_string().contains("CANARY-") && !asked.iter().any(|it| it.to_string().contains("CANARY-")));
-    assert_eq!(place.run(&["replay", "@last", "--json"]).ok()["equal"], true);
-    let started = place.run(&["logs", "@last", "--raw"]).out;
-    assert!(started.contains("\"sandbox\":\"namespaces\""), "{started}");
-}
-
-fn turn(asked: &Asked, outside: &str) -> Answer {
-    let hand_back = |n: Value| vec![("hand_back", json!({"result": {"n": n}}).to_string())];
-    Answer::Calls(match asked.number {
-        0 => vec![("read", json!({"path": "src/a.txt"}).to_string()), bash("echo made | tee src/made.txt; exit 3")],
-        1 => vec![("edit", json!({"path": "src/a.txt", "old": "one", "new": "two"}).to_string())],
-        2 => vec![
-            bash("echo x > /usr/new"),
-            bash(&format!("echo x > {outside}/new")),
-            bash(&format!("cat {outside}/secret 2>/dev/null | grep -c CANARY")),
-            bash("exec 3<>/dev/tcp/127.0.0.1/9; exit 7"),
-            bash("echo x > .git"),
-        ],
-        3 => hand_back(json!("seven")),
-        _ => hand_back(json!(7)),
-    })
-}
-
-#[test]
-fn what_an_agent_did_before_it_was_cancelled_is_kept() {
-    let (said, heard) = std::sync::mpsc::channel();
-    let said = std::sync::Mutex::new(said);
-    let server = Server::start(move |asked| match asked.number {
-        0 => Answer::Calls(vec![("write", json!({"path": "src/new.txt", "content": "half done\n"}).to_string())]),
-        _ => {
-            said.lock().unwrap().send(()).unwrap();
-            Answer::Stall
-        }
-    });
-    let place = place(&server);
-    let (mut child, _) = place.start(&["run", "work.star", "--json", "--sandbox=off"]);
-    heard.recv_timeout(Duration::from_secs(60)).unwrap();
-    assert_eq!(place.run(&["cancel", "@last", "--json"]).code, 0);
-    child.wait().unwrap();
-    let shown = place.run(&["show", "@last", "--json"]).ok();
-    assert_eq!(shown["status"], "cancelled");
-    // Its trace says what it did, and what it had not handed back is saved under a ref.
-    let logs = place.run(&["logs", "@last", "b/fix"]).out;
-    assert!(logs.contains("write {") && logs.contains("src/new.txt: made, 10 bytes"), "{logs}");
-    let rescues = place.run(&["trees", "rescue", "list", "--json"]).ok();
-    let name = rescues["rescues"][0]["ref"].as_str().unwrap_or_else(|| panic!("{rescues}"));
-    assert_eq!(place.git(&["show", &format!("{name}:src/new.txt")]), "half done\n");
-}
-
-#[test]
-fn without_a_sandbox_an_agent_with_a_shell_is_refused_before_anything_begins() {
-    let server = Server::start(|_| Answer::Stall);
-    let place = place(&server);
-    let alone = "workflow(\"alone\", children = [branch(\"b\", children = [agent(\"fix\", prompt = \"Go.\", role = \"writer\"WITH)])])";
-    place.write("alone.star", &alone.replace("WITH", ""));
-    place.write("quiet.star", &alone.replace("WITH", ", permissions = permissions(tools = [\"read\"])"));
-    place.write("answers.toml", "");
-    place
-        .write("acts.toml", "[[rule]]\nturns = [{ calls = [{ tool = \"bash\", args = { command = \"exit 3\" } }] }]\n");
-    let refused = |args: &[&str]| {
-        let ran = place.run_caged(args);
-        let error = ran.json()["error"].clone();
-        let message = error["message"].as_str().unwrap().to_owned();
-        let hint = error["hint"].as_str().unwrap_or_default();
-        let message = message.split(" cannot be had").next().unwrap().to_owned();
-        format!("{} {} {message}; {hint}", ran.code, error["code"].as_str().unwrap())
-    };
-    let by_model = refused(&["run", "alone.star", "--json"]);
-    expect!["8 WF0730 this workflow runs commands, and there is no sandbox for them here: none: namespaces; `whaleflow doctor` says what is missing; --sandbox=off runs commands as you"].assert_eq(&by_model);
-    assert_eq!(refused(&["run", "alone.star", "--mock", "acts.toml", "--json"]), by_model);
-    assert_eq!(refused(&["run", "work.star", "--mock", "answers.toml", "--json"]), by_model);
-    let checked = place.run_caged(&["check", "alone.star", "--json"]).ok();
-    let found = checked["preflight"][0]["message"].as_str().unwrap().split(" cannot be had").next().unwrap().to_owned();
-    expect!["`b/fix` may run commands (`bash`), and there is no sandbox here: none: namespaces"].assert_eq(&found);
-    let planned = place.run_caged(&["plan", "alone.star"]);
-    assert!(planned.code == 0 && planned.err.contains("WF0730"), "{planned:?}");
-    assert_eq!((place.run(&["ps", "--json"]).ok()["runs"].clone(), server.asked().len()), (json!([]), 0));
-    // Nobody there uses a shell, or somebody goes without a sandbox.
-    assert_eq!(place.run_caged(&["run", "alone.star", "--mock", "answers.toml", "--json"]).code, 0);
-    assert_eq!(place.run_caged(&["check", "quiet.star", "--json"]).ok()["preflight"], json!([]));
-    let off = place.run(&["run", "alone.star", "--mock", "acts.toml", "--sandbox=off", "--json"]);
-    assert_eq!(off.code, 0, "{off:?}");
-    let logs = place.run(&["logs", "@last", "b/fix"]).out;
-    assert!(logs.contains("exit code 3"), "{logs}");
-}
-
-#[test]
-fn a_plan_shows_who_would_do_what_at_which_price() {
-    let server = Server::start(|_| Answer::Stall);
-    let place = place(&server);
-    let config = std::fs::read_to_string(place.home().join("config.toml")).unwrap();
-    let config = config.replace("models = [\"local/org/tiny\"]", "models = [\"local/plain\", \"local/org/tiny\"]");
-    configure(&place, &config);
-    let text = place.run(&["plan", "work.star"]).out;
-    let from = text.find("roles").unwrap();
-    let lines: Vec<&str> = text[from..].lines().take(2).collect();
-    expect![[r#"
-        roles       writer  1 node  local/org/tiny   per million tokens $0.1000 in, $0.4000 out
-                                    not local/plain  it is not known to have `tools`"#]]
-    .assert_eq(&lines.join("\n"));
-    let who = place.run(&["plan", "work.star", "--json"]).ok()["who"].clone();
+    let poor = place.run(&["run", "fixes.star", "--json", "--budget-tokens", "999"]);
+    assert_eq!(poor.code, 4, "so much is not there to be held: {poor:?}");
+    let ran = place.run(&["run", "fixes.star", "--json"]).ok();
+    assert_eq!(ran["outputs"], json!({"n": 7, "passed": true}));
+    // 10 × 1 + 2 × 5 micro-dollars.
+    let usage = (&ran["usage"]["cost_usd_micros"], &ran["usage"]["input_tokens"], &ran["usage"]["output_tokens"]);
+    assert_eq!(usage, (&json!(20), &json!(10), &json!(2)));
+    assert_eq!(place.read("src/a.txt"), "one\n", "the checkout is as it was");
+    let shown = place.run(&["show", "@last", "line/fix", "--json"]).ok();
     assert_eq!(
-        who,
-        json!([{
-            "role": "writer",
-            "nodes": 1,
-            "model": "local/org/tiny",
-            "price": {"input": 100_000, "output": 400_000, "cached": null, "cache_write": null},
-            "passed_over": [{"model": "local/plain", "why": "it is not known to have `tools`"}],
-        }])
+        (&shown["resolved_role"]["provider"], &shown["resolved_role"]["model"]),
+        (&json!("agents"), &json!("bot"))
     );
-    assert_eq!(server.asked().len(), 0);
+    assert!(shown.to_string().contains("\"session\""), "{shown}");
+    let again = place.run(&["run", "fixes.star", "--json"]).ok();
+    assert_eq!(again["result_digest"], ran["result_digest"]);
+    std::fs::remove_file(place.home().join("config.toml")).unwrap();
+    assert_eq!(place.run(&["replay", "@last", "--json"]).ok()["equal"], true);
+    let sessions = std::fs::read_dir(place.home().join("projects")).unwrap().flatten();
+    let left: Vec<_> =
+        sessions.filter(|dir| std::fs::read_dir(dir.path().join("sessions")).is_ok_and(|it| it.count() > 0)).collect();
+    assert!(left.is_empty(), "no session is kept of a run that is over: {left:?}");
+}
+
+#[test]
+fn an_agent_that_hands_back_what_does_not_fit_fails_its_node() {
+    let place = place("I am done.");
+    assert_eq!(place.run(&["trust"]).code, 0);
+    let ran = place.run(&["run", "fixes.star", "--json"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let shown = place.run(&["show", "@last", "line/fix", "--json"]).ok().to_string();
+    assert!(shown.contains("output_invalid") && shown.contains("agents/bot"), "{shown}");
+    assert_eq!(place.run(&["replay", "@last", "--json"]).ok()["equal"], true);
+}
+
+fn check(flow: &str, expected: Expect) {
+    let place = place("x");
+    place.write("other.star", flow);
+    assert_eq!(place.run(&["trust"]).code, 0);
+    let ran = place.run(&["run", "other.star"]);
+    expected.assert_eq(&format!("{}\n{}", ran.code, ran.err.trim_end()));
+}
+
+#[test]
+fn what_an_agent_cannot_do_is_said_before_a_run() {
+    check(
+        "workflow(\"w\", children = [ask(\"a\", role = \"fixer\", prompt = \"x\")])",
+        expect![[r#"
+        3
+        error[WF0901]: nothing here satisfies the role `fixer` of `a`: agents/bot: it is an agent, which does no `ask`
+         --> other.star:1:27
+          |
+        1 | workflow("w", children = [ask("a", role = "fixer", prompt = "x")])
+          |                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: configure a model for it, or try the workflow with the mock provider
+
+        1 error"#]],
+    );
+    check(
+        "workflow(\"w\", children = [agent(\"a\", role = \"fixer\", prompt = \"x\", driver = \"cli\")])",
+        expect![[r#"
+            3
+            error[WF0901]: nothing here satisfies the role `fixer` of `a`: agents/bot: it is spoken to as `acp`, and the driver `cli` is wanted
+             --> other.star:1:27
+              |
+            1 | workflow("w", children = [agent("a", role = "fixer", prompt = "x", driver = "cli")])
+              |                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+              |
+              = help: configure a model for it, or try the workflow with the mock provider
+
+            1 error"#]],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_configured_agent_has_its_place() {
+    let refused = |config: &str| {
+        let place = Place::new();
+        std::fs::create_dir_all(place.home()).unwrap();
+        std::fs::write(place.home().join("config.toml"), config).unwrap();
+        place.write("w.star", "workflow(\"w\", children = [ask(\"a\", prompt = \"x\")])");
+        let error = place.run(&["run", "w.star"]).err;
+        error.lines().next().unwrap().split_once("config.toml:").unwrap().1.to_owned()
+    };
+    let reserve = "reserve = { tokens = 1, usd = 1 }\n";
+    let cases = [
+        "[agents.a]\nkind = \"telepathy\"\n".to_owned(),
+        "[agents.a]\nkind = \"claude\"\n".to_owned(),
+        format!("[agents.a]\nkind = \"acp\"\n{reserve}"),
+        format!("[agents.a]\nkind = \"acp\"\ncommand = []\n{reserve}"),
+        format!("[agents.a]\nkind = \"claude\"\nstate = [\"~/\"]\n{reserve}"),
+        format!("[agents.a]\nkind = \"claude\"\nstate = [\"../x\"]\n{reserve}"),
+        format!("[agents.a]\nkind = \"claude\"\nnetwork = [\"http://x\"]\n{reserve}"),
+        format!("[agents.a]\nkind = \"claude\"\nenv = [\"A=b\"]\n{reserve}"),
+        format!("[agents.a]\nkind = \"claude\"\ntimeouts = {{ lunch = \"1h\" }}\n{reserve}"),
+        format!("[agents.a]\nkind = \"claude\"\n{reserve}[roles.default]\nmodels = [\"agents/b\"]\n"),
+        "[providers.agents]\nkind = \"mock\"\n".to_owned(),
+    ];
+    let said: Vec<String> = cases.iter().map(|config| refused(config)).collect();
+    expect![[r#"
+        2:8: an agent is of one of these kinds: acp, claude, codex, opencode
+        1:9: an agent needs its `reserve = { tokens = …, usd = … }`: the most that it may use, which is held before it begins and charged when it does not say what it used
+        1:9: an agent of kind acp needs its `command`
+        3:11: a command is a list of a program and its arguments
+        3:10: a place is an absolute path, or one that begins with ~/, of something below `/` and your home
+        3:10: a place is an absolute path, or one that begins with ~/, of something below `/` and your home
+        3:12: "http://x" names no host: NAME, *.NAME, * or an address, each with :PORT if it is not 80 or 443
+        3:8: `env` lists names of variables
+        3:14: a timeout of an agent is one of start, idle and total
+        5:11: there is no agent `b` in this file
+        1:12: no provider is called `agents`: roles name agents by that word"#]].assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn agents_are_found_and_proposed() {
+    let place = Place::new();
+    let tools = place.beside("tools");
+    write_program(&tools.join("claude"), "#!/bin/sh\necho '2.1.0 (Claude Code)'; env | grep -c . >&2\n");
+    write_program(&tools.join("codex"), "#!/bin/sh\nexit 3\n");
+    write_program(&tools.join("goose"), "#!/bin/sh\nsleep 100\n");
+    let at = tools.display().to_string();
+    let doctor = |place: &Place| {
+        let view = place.run_with(&tools, &["doctor", "--json"]).json();
+        let checks =
+            view["checks"].as_array().unwrap().iter().filter(|it| it["name"] == "role" || it.to_string().contains(&at));
+        let lines = checks.map(|it| format!("{} {}", it["level"].as_str().unwrap(), it["message"].as_str().unwrap()));
+        lines.collect::<Vec<_>>().join("\n").replace(&at, "TOOLS")
+    };
+    expect![[r#"
+        ok claude, version 2.1.0 (Claude Code), not configured: TOOLS/claude
+        warn codex, not configured: TOOLS/codex; it says no version, and ends with exit code 3
+        warn goose, not configured: TOOLS/goose; it does not say its version within 3 s"#]]
+    .assert_eq(&doctor(&place));
+    let file = place.home().join("config.toml");
+    let told = place.run_with(&tools, &["init"]);
+    assert!(told.code == 0 && told.err.contains("the agent claude is here") && !file.exists(), "{told:?}");
+    let asked = place.run_with(&tools, &["init", "--agent", "claude"]);
+    assert!(asked.code == 0 && asked.err.contains("not written") && !file.exists(), "{asked:?}");
+    assert_eq!(place.run_with(&tools, &["init", "--agent", "opencode", "--yes"]).code, 2);
+    assert_eq!(place.run_with(&tools, &["init", "--agent", "claude", "--agent", "goose", "--yes"]).code, 0);
+    expect![[r#"
+        [agents.claude]
+        kind = "claude"
+        state = ["~/.claude", "~/.claude.json"]
+        network = ["api.anthropic.com"]
+        reserve = { tokens = 1000000, usd = 2 }
+
+        [agents.goose]
+        kind = "acp"
+        command = ["goose", "acp"]
+        state = ["~/.config/goose", "~/.local/share/goose"]
+        network = []
+        reserve = { tokens = 1000000, usd = 2 }
+
+        [roles.default]
+        models = ["agents/claude", "agents/goose"]
+    "#]]
+    .assert_eq(&std::fs::read_to_string(&file).unwrap());
+    expect![[r#"
+        ok agents/claude, version 2.1.0 (Claude Code), configured: TOOLS/claude
+        warn agents/goose, configured: TOOLS/goose; it does not say its version within 3 s
+        warn codex, not configured: TOOLS/codex; it says no version, and ends with exit code 3
+        ok default: agents/claude works in trees, nobody (agents/claude: it is an agent, which does no `ask`; agents/goose: it is an agent, which does no `ask`) answers an `ask`"#]].assert_eq(&doctor(&place));
+    let again = place.run_with(&tools, &["init"]);
+    assert!(again.code == 0 && !again.err.contains("claude"), "nothing is proposed twice: {again:?}");
 }

@@ -15,6 +15,7 @@ mod ground;
 mod hostile_trees;
 mod misfortune;
 mod models;
+mod native_agents;
 mod place;
 mod pool;
 mod repositories;

@@ -356,7 +356,7 @@ fn only_the_users_own_file_names_providers_and_no_key_in_clear() {
     place.write("tree.star", "workflow(\"look\", children = [search(\"find\", pattern = \"x\", reads = [\"**\"])])");
     let error = refused(&place, &[("LOOPBACK_KEY", KEY)], &["run", "tree.star", "--json"]);
     let root = std::fs::canonicalize(place.dir()).unwrap();
-    expect_test::expect!["3 WF0703 …/.whaleflow/config.toml:1:2: only the user's own file may name providers and roles; nothing of this one is used"]
+    expect_test::expect!["3 WF0703 …/.whaleflow/config.toml:1:2: only the user's own file may name providers, agents and roles; nothing of this one is used"]
     .assert_eq(&error.replace(root.to_str().unwrap(), "…"));
 }
 

@@ -2,7 +2,7 @@
 //! directory ([`Root`]), and only regular files with one name are read or written.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wf_ir::{Digest, Glob};
@@ -28,11 +28,17 @@ pub struct Tree {
 #[derive(Clone, Debug)]
 pub struct Scope {
     root: Arc<Root>,
+    dir: PathBuf,
     reads: Vec<Glob>,
     writes: Vec<Glob>,
 }
 
 impl Scope {
+    /// The tree's directory, for whoever is told where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The tree's files.
     pub fn root(&self) -> &Root {
         &self.root
@@ -57,7 +63,7 @@ impl Tree {
     /// When there is no such directory, or no safe way to its files.
     pub fn open(dir: PathBuf, reads: Vec<Glob>, writes: Vec<Glob>) -> Result<Self, BeneathError> {
         let root = Arc::new(Root::open(&dir)?);
-        Ok(Self { scope: Scope { root, reads, writes }, seen: HashMap::new() })
+        Ok(Self { scope: Scope { root, dir, reads, writes }, seen: HashMap::new() })
     }
 
     /// Where it is, and what of it may be read.
@@ -130,6 +136,20 @@ impl Tree {
         Ok(format!("{path}: {what}, {} bytes", text.len()))
     }
 
+    /// Writes a file as a whole, for somebody who sees files by other means too and need not have read it here.
+    pub fn replace(&mut self, path: &str, text: &str) -> Result<(), String> {
+        if !self.is_writable() {
+            return Err(format!("{path}: nothing may be written here"));
+        }
+        let plain = self.writable(path)?;
+        self.put(&plain, text)
+    }
+
+    /// Whether something may be written.
+    pub fn may_write(&self, path: &str) -> bool {
+        normal(path).is_ok_and(|plain| self.scope.writes.iter().any(|glob| glob.matches(&plain)))
+    }
+
     /// Replaces a text that a file holds once, or wherever it holds it.
     pub fn edit(&mut self, path: &str, old: &str, new: &str, all: bool) -> Result<String, String> {
         let plain = self.writable(path)?;
@@ -168,7 +188,7 @@ impl Tree {
     /// has a path of its own.
     fn writable(&self, path: &str) -> Result<String, String> {
         let plain = normal(path).map_err(|error| format!("{path}: {error}"))?;
-        if !self.scope.writes.iter().any(|glob| glob.matches(&plain)) {
+        if !self.may_write(&plain) {
             let scope: Vec<&str> = self.scope.writes.iter().map(Glob::as_str).collect();
             return Err(format!("{path}: it is outside of what may be written here: {}", scope.join(", ")));
         }

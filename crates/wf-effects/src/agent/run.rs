@@ -23,7 +23,7 @@ use crate::models::{
 use crate::secret::Redactor;
 
 /// How often an agent that hands nothing back is told to.
-const NUDGES_MAX: u32 = 3;
+pub(crate) const NUDGES_MAX: u32 = 3;
 /// Tokens of the answer with which an agent hands back what it has when nothing is left for more.
 const LAST_WORDS_TOKENS: u32 = 2_048;
 /// Of a model's window, how many hundredths a conversation may fill before it is compacted.

@@ -143,6 +143,7 @@ fn open_all(root: &Path) -> Vec<String> {
 
 /// Makes the files of `work_tree` those of `commit`, whatever they are now; what git does not track stays.
 pub(crate) async fn populate(git: &Git, clean: &CleanDir, work_tree: &Path, commit: &str) -> Result<(), GitError> {
+    let _turn = git.checkout_turn().await;
     git.run(Call::new(["read-tree", "--reset", "-u", commit]).at(clean.over(work_tree))).await?;
     Ok(())
 }

@@ -127,6 +127,8 @@ struct Inner {
     scratch: ScratchDir,
     /// Held around what git cannot do at once; the lock file serialises processes, this the tasks of this one.
     worktrees: tokio::sync::Mutex<()>,
+    /// Held while the files of a whole tree are written: more at once than there are cores only get in each other's way.
+    checkouts: tokio::sync::Semaphore,
 }
 
 impl fmt::Debug for Git {
@@ -146,7 +148,8 @@ impl Git {
         let scratch = ScratchDir::open(&options.scratch_dir).map_err(GitError::io("make", &options.scratch_dir))?;
         let program = find_program(&options)?;
         let worktrees = tokio::sync::Mutex::new(());
-        let git = Self { inner: Arc::new(Inner { program, options, scratch, worktrees }) };
+        let checkouts = tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
+        let git = Self { inner: Arc::new(Inner { program, options, scratch, worktrees, checkouts }) };
         let said = git.run(Call::new(["--version"])).await?.text();
         if version_of(&said).is_none_or(|version| version < VERSION_MIN) {
             let found = said.strip_prefix("git version ").unwrap_or(&said).to_owned();
@@ -170,6 +173,12 @@ impl Git {
 
     pub(crate) fn worktrees(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.worktrees
+    }
+
+    /// Waits for the turn to write the files of a whole tree.
+    pub(crate) async fn checkout_turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // Nobody closes it; if somebody did, everybody's turn would be now.
+        self.inner.checkouts.acquire().await.ok()
     }
 
     /// Runs one call to its end. Dropping the future ends git's process group.

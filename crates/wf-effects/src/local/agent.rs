@@ -31,12 +31,12 @@ use crate::models::{Model, ModelErrorKind, ModelRef, Price};
 use crate::process::{Bounds, Spec};
 
 /// Where an agent works.
-struct Desk {
-    dir: Option<PathBuf>,
-    rescued: Option<String>,
+pub(super) struct Desk {
+    pub(super) dir: Option<PathBuf>,
+    pub(super) rescued: Option<String>,
     /// A copy of a commit, which is gone when this is.
-    copy: Option<SnapshotDir>,
-    home: tempfile::TempDir,
+    pub(super) copy: Option<SnapshotDir>,
+    pub(super) home: tempfile::TempDir,
 }
 
 /// Who works.
@@ -108,7 +108,7 @@ impl LocalEffects {
     }
 
     /// A tree of the branch for whoever writes, a copy of the commit for whoever reads.
-    async fn desk(&self, leaf: &LeafRequest, agent: &Agent) -> Result<Desk, Failed> {
+    pub(super) async fn desk(&self, leaf: &LeafRequest, agent: &Agent) -> Result<Desk, Failed> {
         let home = tempfile::Builder::new().prefix("home-").tempdir_in(self.scratch.path());
         let home = home.map_err(|error| {
             failure("spawn", format!("no directory for the agent's temporary files: {error}")).retryable(true)
@@ -288,14 +288,14 @@ impl LocalEffects {
 }
 
 /// The budget of a leaf, which more is asked of.
-struct Metered<'a> {
+pub(super) struct Metered<'a> {
     meter: &'a Meter,
     /// What is held, and what of it is spent.
     state: Mutex<(Amount, Amount)>,
 }
 
 impl<'a> Metered<'a> {
-    fn new(meter: &'a Meter, held: Amount) -> Self {
+    pub(super) fn new(meter: &'a Meter, held: Amount) -> Self {
         Self { meter, state: Mutex::new((held, Amount::default())) }
     }
 }

@@ -55,6 +55,9 @@ impl LocalEffects {
         agent: &Agent,
         ctx: &Ctx,
     ) -> Result<Outcome, Failed> {
+        if let Some(outcome) = Box::pin(self.external(node, leaf, prepared, agent, ctx)).await? {
+            return Ok(outcome);
+        }
         if let Some(outcome) = Box::pin(self.native(node, leaf, prepared, agent, ctx)).await? {
             return Ok(outcome);
         }

@@ -34,6 +34,11 @@ impl Failed {
         self
     }
 
+    pub(super) fn keeping(mut self, artifacts: BTreeMap<String, Digest>) -> Self {
+        self.0.artifacts = artifacts;
+        self
+    }
+
     pub(super) fn into_outcome(self) -> Outcome {
         Outcome::Failed(self.0)
     }

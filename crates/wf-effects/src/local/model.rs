@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wf_ir::node::Node;
+use wf_ir::node::{Kind, Node};
 use wf_ir::{Digest, Value, Workflow};
 use wf_kernel::effect::LeafRequest;
 use wf_kernel::record::{PassedOver, Prepared};
@@ -14,7 +14,8 @@ use super::failed::{Failed, failure};
 use super::trace::{Trace, TracedText};
 use super::{LocalEffects, keep, success};
 use crate::contract::{BoxFuture, Clock, Ctx, Meter};
-use crate::models::catalog::Wanted;
+use crate::external::{AGENTS, AgentSpec};
+use crate::models::catalog::{Wanted, Work};
 use crate::models::outage::Outages;
 use crate::models::typed::{self, Answer, Budget, NoAnswer, REPAIRS_MAX, Wish};
 use crate::models::{
@@ -48,15 +49,17 @@ impl Models {
         Self { providers, keyless, clock, outages: Mutex::default() }
     }
 
-    /// Who does `role` now. Who is out, or has no key, is passed over.
+    /// Who does `role` of a workflow now, for this work. Who is out, or has no key, is passed over.
     ///
     /// # Errors
     /// When nobody can do it.
-    pub fn resolve(&self, workflow: &Workflow, role: &str) -> Result<Resolved, Unsatisfied> {
-        let wanted = workflow
-            .roles()
-            .get(role)
-            .map_or_else(Wanted::default, |role| Wanted { needs: role.needs.clone(), params: role.params.clone() });
+    pub fn resolve(&self, workflow: &Workflow, role: &str, work: Work) -> Result<Resolved, Unsatisfied> {
+        let asked = workflow.roles().get(role);
+        let wanted = Wanted {
+            needs: asked.map(|role| role.needs.clone()).unwrap_or_default(),
+            params: asked.map(|role| role.params.clone()).unwrap_or_default(),
+            work,
+        };
         self.resolve_wanted(role, &wanted)
     }
 
@@ -76,6 +79,11 @@ impl Models {
     /// Why a model cannot be asked, where its provider lacks its key.
     pub fn lacks_key(&self, model: &ModelRef) -> Option<&str> {
         self.keyless.get(&model.provider).map(String::as_str)
+    }
+
+    /// The agent that a role was resolved to, if that is what does it.
+    pub fn agent(&self, chosen: &ModelRef) -> Option<&AgentSpec> {
+        self.catalog().agents.get(&chosen.model).filter(|_| chosen.provider == AGENTS)
     }
 
     /// What is configured.
@@ -115,13 +123,17 @@ pub(super) struct Chosen {
 
 impl LocalEffects {
     /// Who does a role of a workflow now.
-    pub(super) fn chosen(&self, workflow: &Workflow, role: &str) -> Result<Chosen, Failed> {
+    pub(super) fn chosen(&self, workflow: &Workflow, node: &Node) -> Result<Chosen, Failed> {
+        let role = super::role_name(node);
         let Some(models) = &self.models else { return Ok(Chosen { role: self.role(workflow, role), model: None }) };
-        let resolved = models.resolve(workflow, role);
+        let resolved = models.resolve(workflow, role, work_of(node));
         let resolved = resolved.map_err(|unsatisfied| {
             let reasons = unsatisfied.reasons.join("; ");
             failure("role", format!("nothing here satisfies the role `{role}`: {reasons}"))
         })?;
+        if let Some(agent) = models.agent(&resolved.chosen) {
+            return Ok(Chosen { role: Arc::new(agent_value(&resolved, agent)), model: Some(resolved) });
+        }
         let provider = models.catalog().providers.get(&resolved.chosen.provider);
         if provider.is_none_or(|provider| provider.kind == crate::models::ProviderKind::Mock) {
             return Ok(Chosen { role: self.role(workflow, role), model: None });
@@ -134,6 +146,9 @@ impl LocalEffects {
         let word = |name: &str| prepared.role.get(name).as_str().unwrap_or_default().to_owned();
         let chosen = ModelRef { provider: word("provider"), model: word("model") };
         let Some(models) = self.models.as_ref().filter(|_| chosen.provider != "mock") else { return Ok(None) };
+        if chosen.provider == AGENTS {
+            return Err(failure("role", format!("{chosen} is an agent, which does no `ask`")));
+        }
         let model = models.providers.model(&chosen).map_err(|error| failure(error.code(), error.to_string()))?;
         Ok(model.map(|model| (model, chosen)))
     }
@@ -250,8 +265,8 @@ impl LocalEffects {
         if !models.may_wait(&ctx.run_id, &leaf.path) {
             return None;
         }
-        let role = super::role_name(ctx.workflow.node(leaf.node));
-        let other = models.resolve(&ctx.workflow, role).ok()?;
+        let node = ctx.workflow.node(leaf.node);
+        let other = models.resolve(&ctx.workflow, super::role_name(node), work_of(node)).ok()?;
         if other.chosen.provider != chosen.provider {
             return Some(1);
         }
@@ -268,6 +283,23 @@ fn role_value(resolved: &Resolved) -> Value {
         ("model", Value::from(resolved.chosen.model.as_str())),
         ("params", Value::Map(resolved.params.clone())),
         ("output_tokens_max", Value::Int(i64::from(resolved.output_tokens_max))),
+    ])
+}
+
+/// What a node wants of its role.
+pub fn work_of(node: &Node) -> Work {
+    match &node.kind {
+        Kind::Agent(agent) => Work::Agent(agent.driver),
+        _ => Work::Ask,
+    }
+}
+
+/// What of a resolved agent can change an answer.
+fn agent_value(resolved: &Resolved, agent: &AgentSpec) -> Value {
+    Value::map([
+        ("provider", Value::from(resolved.chosen.provider.as_str())),
+        ("model", Value::from(resolved.chosen.model.as_str())),
+        ("agent", agent.to_value()),
     ])
 }
 
@@ -304,7 +336,11 @@ pub(super) fn request_to(request: &Value, role: &Value) -> ModelRequest {
 }
 
 /// The most that a prepared leaf can use with its first call.
-pub(super) fn estimate(request: &Value, chosen: &Chosen, resolved: &Resolved) -> Amount {
+pub(super) fn estimate(request: &Value, chosen: &Chosen, resolved: &Resolved, models: Option<&Models>) -> Amount {
+    if let Some(agent) = models.and_then(|models| models.agent(&resolved.chosen)) {
+        // What it will use cannot be known, so all that it may use is held.
+        return agent.reserve;
+    }
     price::estimate(&request_to(request, &chosen.role), resolved.price.as_ref())
 }
 

@@ -38,17 +38,23 @@ impl LocalEffects {
         let request = match &node.kind {
             Kind::Ask(ask) => {
                 let prompt = self.render(node, &ask.prompt, leaf).await?;
-                let who = self.chosen(&ctx.workflow, role_name(node))?;
+                let who = self.chosen(&ctx.workflow, node)?;
                 let (request, most) = self.messages(node, leaf, prompt, ask.output.as_ref(), ctx);
-                estimate = who.model.as_ref().map_or(most, |model| model::estimate(&request, &who, model));
+                estimate = who
+                    .model
+                    .as_ref()
+                    .map_or(most, |model| model::estimate(&request, &who, model, self.models.as_deref()));
                 chosen = Some(who);
                 request
             }
             Kind::Agent(agent) => {
                 let prompt = self.render(node, &agent.prompt, leaf).await?;
-                let who = self.chosen(&ctx.workflow, role_name(node))?;
+                let who = self.chosen(&ctx.workflow, node)?;
                 let (request, most) = self.messages(node, leaf, prompt, agent.output.as_ref(), ctx);
-                estimate = who.model.as_ref().map_or(most, |model| model::estimate(&request, &who, model));
+                estimate = who
+                    .model
+                    .as_ref()
+                    .map_or(most, |model| model::estimate(&request, &who, model, self.models.as_deref()));
                 chosen = Some(who);
                 request
             }

@@ -49,7 +49,11 @@ impl<'a> TracedText<'a> {
         let (at, piece) = match delta {
             Delta::Text(piece) => (0, piece),
             Delta::Reasoning(piece) => (1, piece),
-            Delta::ToolCall(name) => return self.trace.line("call", name),
+            Delta::ToolCall(name) => {
+                // What was said before comes before.
+                self.flush();
+                return self.trace.line("call", name);
+            }
         };
         let (name, stream, line) = &mut self.streams[at];
         line.push_str(&stream.push(piece));
@@ -61,10 +65,15 @@ impl<'a> TracedText<'a> {
 
     /// Traces what is left.
     pub(super) fn finish(mut self) {
+        self.flush();
+    }
+
+    fn flush(&mut self) {
         for (name, stream, line) in &mut self.streams {
             line.push_str(&stream.finish());
             if !line.is_empty() {
                 self.trace.line(name, line);
+                line.clear();
             }
         }
     }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use wf_ir::node::Driver;
 use wf_ir::{Digest, Value};
 
 use super::http::{Key, Timeouts};
 use super::limiter::Limits;
 use super::outage::Health;
 use super::price::{Price, PriceTable};
+use crate::external::{AGENTS, Agents};
 
 /// The provider and model that answer where nothing is configured.
 pub const MOCK: &str = "mock";
@@ -22,6 +24,8 @@ pub const OUTPUT_TOKENS_DEFAULT: u32 = 8_192;
 pub struct Catalog {
     /// By name, which holds no slash.
     pub providers: BTreeMap<String, ProviderSpec>,
+    /// Agents that are programs of their own, by name. Roles name them `agents/NAME`.
+    pub agents: Agents,
     /// By name.
     pub roles: BTreeMap<String, RoleSpec>,
     /// Prices for models whose provider's configuration names none.
@@ -117,6 +121,18 @@ pub struct Wanted {
     pub needs: Vec<String>,
     /// Fields of the provider's request, which win over the role's.
     pub params: BTreeMap<String, Value>,
+    /// What it is wanted for.
+    pub work: Work,
+}
+
+/// What a role is wanted for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    /// To answer.
+    #[default]
+    Ask,
+    /// To work in a tree, driven so.
+    Agent(Driver),
 }
 
 /// A role as resolved.
@@ -162,10 +178,11 @@ impl Catalog {
             return Err(unsatisfied(format!("neither the role `{role}` nor the role `{ROLE_DEFAULT}` is configured")));
         };
         let needs = Needs::of(spec, wanted)?;
+        let work = wanted.work;
         let mut passed_over = Vec::new();
         let mut out: Vec<(i64, &ModelRef)> = Vec::new();
         for model in &spec.models {
-            match self.fits(model, &needs) {
+            match self.fits(model, &needs, work) {
                 Err(reason) => passed_over.push((model.clone(), reason)),
                 Ok(()) => match health.get(&model.provider) {
                     Some(outage) => {
@@ -188,11 +205,17 @@ impl Catalog {
         }
     }
 
-    fn fits(&self, model: &ModelRef, needs: &Needs) -> Result<(), String> {
+    fn fits(&self, model: &ModelRef, needs: &Needs, work: Work) -> Result<(), String> {
+        if model.provider == AGENTS {
+            return self.agent_fits(model, needs, work);
+        }
         let provider = self.providers.get(&model.provider);
         let provider = provider.ok_or_else(|| format!("there is no provider `{}`", model.provider))?;
         if provider.kind == ProviderKind::Mock {
             return Ok(());
+        }
+        if let Work::Agent(driver @ (Driver::Acp | Driver::Cli)) = work {
+            return Err(format!("it is a model, and an agent with the driver `{}` is wanted", driver_name(driver)));
         }
         let spec = provider.models.get(&model.model).cloned().unwrap_or_default();
         if let Some(missing) = needs.features.iter().find(|feature| !spec.features.contains(feature)) {
@@ -216,6 +239,28 @@ impl Catalog {
         Ok(())
     }
 
+    /// Whether an agent of its own can do it. It has tools, is asked again until its result fits, and sees to its own
+    /// context.
+    fn agent_fits(&self, model: &ModelRef, needs: &Needs, work: Work) -> Result<(), String> {
+        let agent = self.agents.get(&model.model).ok_or_else(|| format!("there is no agent `{}`", model.model))?;
+        match work {
+            Work::Ask => return Err("it is an agent, which does no `ask`".to_owned()),
+            Work::Agent(driver) if !agent.kind.serves(driver) => {
+                let (kind, driver) = (agent.kind.name(), driver_name(driver));
+                return Err(format!("it is spoken to as `{kind}`, and the driver `{driver}` is wanted"));
+            }
+            Work::Agent(_) => {}
+        }
+        let alien = |feature: &&Feature| !matches!(feature, Feature::Tools | Feature::Json);
+        if let Some(missing) = needs.features.iter().find(alien) {
+            return Err(format!("it is not known to have `{missing}`"));
+        }
+        match needs.price_max {
+            None => Ok(()),
+            Some(_) => Err("what its tokens cost is up to it, and the role has a limit".to_owned()),
+        }
+    }
+
     fn price(&self, model: &ModelRef, provider: &ProviderSpec, spec: &ModelSpec) -> Option<Price> {
         spec.price.or_else(|| {
             let url = reqwest::Url::parse(&provider.base_url).ok()?;
@@ -232,7 +277,11 @@ impl Catalog {
     ) -> Resolved {
         let provider = self.providers.get(&model.provider);
         let spec = provider.and_then(|it| it.models.get(&model.model)).cloned().unwrap_or_default();
-        let price = provider.and_then(|provider| self.price(model, provider, &spec));
+        let agent = self.agents.get(&model.model).filter(|_| model.provider == AGENTS);
+        let price = match agent {
+            Some(agent) => agent.price,
+            None => provider.and_then(|provider| self.price(model, provider, &spec)),
+        };
         let most = spec.output_max.unwrap_or(u32::MAX);
         let output_tokens_max = role.output_tokens_max.unwrap_or(OUTPUT_TOKENS_DEFAULT).min(most);
         let mut params = role.params.clone();
@@ -252,11 +301,16 @@ impl Catalog {
             (name.clone(), value)
         });
         let roles = self.roles.iter().map(|(name, role)| (name.clone(), role.to_value()));
-        let catalog = Value::map([
+        let mut catalog = vec![
             ("providers", Value::map(providers)),
             ("roles", Value::map(roles)),
             ("prices", Value::from(self.prices.digest().to_string())),
-        ]);
+        ];
+        if !self.agents.is_empty() {
+            let agents = self.agents.iter().map(|(name, agent)| (name.clone(), agent.to_value()));
+            catalog.push(("agents", Value::map(agents)));
+        }
+        let catalog = Value::map(catalog);
         Digest::of(catalog.to_json().as_bytes())
     }
 }
@@ -280,6 +334,14 @@ impl Needs {
             }
         }
         Ok(needs)
+    }
+}
+
+fn driver_name(driver: Driver) -> &'static str {
+    match driver {
+        Driver::Native => "native",
+        Driver::Acp => "acp",
+        Driver::Cli => "cli",
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::process::Child;
 use super::capture::{Captured, drain, feed};
 use super::known::{self, Known, adopt_orphans, end_orphans};
 use super::protocol::{ASK, KILL, Order, Report, order_bytes, send_fds};
-use super::{Bounds, End, Finished, LineSink, SUPERVISE_CHILD, SpawnError, Spec, Stream};
+use super::{Bounds, End, Finished, LineSink, Pipes, SUPERVISE_CHILD, SpawnError, Spec, Stream};
 use crate::contract::CancelToken;
 use crate::sandbox::proxy::Proxy;
 use crate::sandbox::{Policy, Stage};
@@ -25,6 +25,8 @@ use crate::sandbox::{Policy, Stage};
 const ORDER_WAIT: Duration = Duration::from_secs(30);
 /// How long it may take to end everything, once it is told to: a little longer than it tries.
 const OVER_WAIT: Duration = Duration::from_millis(1_500);
+/// How long a command may take to end by itself once the conversation with it is over.
+const FAREWELL_WAIT: Duration = Duration::from_millis(500);
 /// How long the exit of a supervisor is waited for that has nothing more to do.
 const EXIT_WAIT: Duration = Duration::from_secs(1);
 
@@ -36,12 +38,8 @@ pub(super) async fn run(
     cancel: &CancelToken,
     lines: &LineSink<'_>,
 ) -> Result<Finished, SpawnError> {
-    let os = |source| SpawnError::Os { program: spec.argv.first().cloned().unwrap_or_default(), source };
-    adopt_orphans();
-    let (mut link, mut child, stdin) = spawn(spec, supervisor).map_err(os)?;
+    let (mut link, mut child, stdin) = begin(spec, program, supervisor).await?;
     let _proxy = link.proxy.take();
-    // One that does not take its order in is seen as one that is gone.
-    let _ = tokio::time::timeout(ORDER_WAIT, link.order(spec, program)).await;
     let mut stdout = Captured::new(&spec.bounds);
     let mut stderr = Captured::new(&spec.bounds);
     let over = {
@@ -49,8 +47,76 @@ pub(super) async fn run(
         let out = drain(child.stdout.take(), &mut stdout, Stream::Stdout, lines);
         let err = drain(child.stderr.take(), &mut stderr, Stream::Stderr, lines);
         let pipes = async { tokio::join!(stdin, out, err) };
-        Box::pin(tend(&spec.bounds, cancel, &mut link, &mut child, pipes)).await
+        let interrupted = async {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => End::Cancelled,
+                () = tokio::time::sleep(spec.bounds.timeout) => End::TimedOut,
+            }
+        };
+        Box::pin(tend(&spec.bounds, interrupted, &mut link, &mut child, pipes)).await
     };
+    finish(spec, &link, over, stdout, stderr)
+}
+
+/// Runs a command and talks to it: `talk` has both ends, and its end is the command's. Who lets `talk` go on for ever is
+/// stopped by the timeout.
+pub(super) async fn converse<T, F>(
+    spec: &Spec,
+    program: &Path,
+    supervisor: &Path,
+    lines: &LineSink<'_>,
+    talk: impl FnOnce(Pipes) -> F,
+) -> Result<(Finished, Option<T>), SpawnError>
+where
+    F: Future<Output = T>,
+{
+    let (mut link, mut child, stdin) = begin(spec, program, supervisor).await?;
+    let _proxy = link.proxy.take();
+    let mut stderr = Captured::new(&spec.bounds);
+    let mut said = None;
+    let done = CancelToken::default();
+    let over = {
+        let (Some(stdin), Some(stdout)) = (stdin, child.stdout.take()) else {
+            let source = io::Error::other("it has no streams");
+            return Err(SpawnError::Os { program: program.display().to_string(), source });
+        };
+        let talking = async {
+            said = Some(talk(Pipes { stdin, stdout }).await);
+            done.cancel();
+        };
+        let err = drain(child.stderr.take(), &mut stderr, Stream::Stderr, lines);
+        let pipes = async { tokio::join!(talking, err) };
+        let interrupted = async {
+            let farewell = async {
+                done.cancelled().await;
+                // Its input has ended, which is how most know that they are to end.
+                tokio::time::sleep(FAREWELL_WAIT).await;
+            };
+            tokio::select! {
+                biased;
+                () = farewell => End::Cancelled,
+                () = tokio::time::sleep(spec.bounds.timeout) => End::TimedOut,
+            }
+        };
+        Box::pin(tend(&spec.bounds, interrupted, &mut link, &mut child, pipes)).await
+    };
+    Ok((finish(spec, &link, over, Captured::default(), stderr)?, said))
+}
+
+/// Starts a supervisor and gives it its order.
+async fn begin(spec: &Spec, program: &Path, supervisor: &Path) -> Result<(Link, Child, Option<Sender>), SpawnError> {
+    let os = |source| SpawnError::Os { program: spec.argv.first().cloned().unwrap_or_default(), source };
+    adopt_orphans();
+    let (mut link, child, stdin) = spawn(spec, supervisor).map_err(os)?;
+    // One that does not take its order in is seen as one that is gone.
+    let _ = tokio::time::timeout(ORDER_WAIT, link.order(spec, program)).await;
+    Ok((link, child, stdin))
+}
+
+/// How a command has ended that was seen to its end.
+fn finish(spec: &Spec, link: &Link, over: Tended, stdout: Captured, stderr: Captured) -> Result<Finished, SpawnError> {
+    let os = |source| SpawnError::Os { program: spec.argv.first().cloned().unwrap_or_default(), source };
     match link.start {
         // A command that was cancelled before it was there has been cancelled.
         Start::Waiting if over.cut.is_none() => Err(os(io::Error::other("its supervisor has ended"))),
@@ -79,20 +145,13 @@ struct Tended {
 /// ended in any case.
 async fn tend<F: Future>(
     bounds: &Bounds,
-    cancel: &CancelToken,
+    interrupted: impl Future<Output = End>,
     link: &mut Link,
     child: &mut Child,
     pipes: F,
 ) -> Tended {
     let mut pipes = std::pin::pin!(pipes);
     let mut drained = false;
-    let interrupted = async {
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => End::Cancelled,
-            () = tokio::time::sleep(bounds.timeout) => End::TimedOut,
-        }
-    };
     let cut = link.hear(interrupted, &mut pipes, &mut drained, Link::has_ended).await;
     if cut.is_some() {
         link.tell(ASK).await;

@@ -4,6 +4,8 @@
 
 mod agent;
 mod ask;
+mod external;
+mod headless;
 mod place;
 mod setup;
 mod trees;

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use wf_effects::external::{AgentSpec, Sessions};
 use wf_effects::git::{Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions, create_repository};
-use wf_effects::local::{Catalog, LocalEffects, LocalOptions};
+use wf_effects::local::{Catalog, LocalEffects, LocalOptions, Models};
 use wf_effects::mock::Rules;
-use wf_effects::{CancelToken, Ctx, Effects, Grant, ScratchDir, Steering};
+use wf_effects::models::{ModelRef, RoleSpec};
+use wf_effects::sandbox::Host;
+use wf_effects::{CancelToken, Ctx, Effects, Grant, RealClock, ScratchDir, Steering};
 use wf_ir::{Draft, Key, Node, Span, Spanned, SpannedValue, Value, Workflow, validate};
 use wf_kernel::effect::{LeafRequest, Request, TreeUse};
 use wf_kernel::record::{Failure, Prepared, Success};
@@ -43,6 +46,7 @@ pub(crate) struct World {
     pub(crate) workflow: Arc<Workflow>,
     pub(crate) cancel: CancelToken,
     pub(crate) steering: Steering,
+    pub(crate) meter: wf_effects::Meter,
     pub(crate) repository: Option<Repository>,
     /// The first commit of the repository.
     pub(crate) base: String,
@@ -56,11 +60,15 @@ pub(crate) struct Means<'a> {
     pub(crate) links: &'a [(&'a str, &'a str)],
     pub(crate) is_paced: bool,
     pub(crate) is_trusted: bool,
+    /// An agent that does the role `default`, called `agents/bot`.
+    pub(crate) agent: Option<AgentSpec>,
+    /// Whether processes run in a sandbox.
+    pub(crate) is_held: bool,
 }
 
 impl Default for Means<'_> {
     fn default() -> Self {
-        Self { rules: "", files: &[], links: &[], is_paced: false, is_trusted: true }
+        Self { rules: "", files: &[], links: &[], is_paced: false, is_trusted: true, agent: None, is_held: false }
     }
 }
 
@@ -119,6 +127,13 @@ impl World {
         };
         let env = [("PATH", PATH), ("LANG", "C"), ("COLOUR", "teal"), ("SECRET", "hidden")];
         let rules = if means.rules.is_empty() { Rules::default() } else { Rules::parse(means.rules, "t").unwrap() };
+        let models = means.agent.map(|agent| {
+            let models = vec![ModelRef { provider: "agents".to_owned(), model: "bot".to_owned() }];
+            let roles = [("default".to_owned(), RoleSpec { models, ..RoleSpec::default() })].into();
+            let agents = [("bot".to_owned(), agent)].into();
+            let catalog = wf_effects::models::Catalog { agents, roles, ..Default::default() };
+            Arc::new(Models::new(catalog, BTreeMap::new(), Arc::new(RealClock)))
+        });
         let effects = LocalEffects::new(LocalOptions {
             catalog: Catalog { rules, seed: 7, is_paced: means.is_paced },
             trees,
@@ -126,10 +141,11 @@ impl World {
             scratch: ScratchDir::open(&dir.path().join("scratch")).unwrap(),
             is_trusted: means.is_trusted,
             build_cache: None,
-            supervisor: None,
+            supervisor: models.is_some().then(|| env!("CARGO_BIN_EXE_wf-scripted").into()),
             redactor: wf_effects::secret::Redactor::default(),
-            models: None,
-            sandbox: None,
+            models,
+            sandbox: means.is_held.then(Host::default),
+            sessions: Sessions::at(dir.path().join("sessions")),
         });
         Self {
             dir,
@@ -138,6 +154,7 @@ impl World {
             workflow: Arc::new(workflow),
             cancel: CancelToken::default(),
             steering: Steering::default(),
+            meter: wf_effects::Meter::unlimited(),
             repository,
             base,
         }
@@ -152,7 +169,7 @@ impl World {
             traces: Arc::clone(&self.store.traces),
             cancel: self.cancel.clone(),
             steering: self.steering.clone(),
-            meter: wf_effects::Meter::unlimited(),
+            meter: self.meter.clone(),
             grant: Grant::unshared(),
             redactor: wf_effects::secret::Redactor::default(),
         }
@@ -310,4 +327,26 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// Whether this machine has a sandbox. Where it has none, says so: a test that does nothing is to be seen.
+pub(crate) fn has_sandbox() -> bool {
+    let tier = block(wf_effects::sandbox::detect(Path::new(env!("CARGO_BIN_EXE_wf-scripted"))));
+    let has = matches!(tier, wf_effects::sandbox::Tier::Own { .. });
+    if !has {
+        println!("SKIPPED 1 test of the sandbox: {}", tier.describe());
+    }
+    has
+}
+
+/// A meter that grants nothing.
+pub(crate) fn empty_meter() -> wf_effects::Meter {
+    let known: Arc<std::sync::OnceLock<wf_effects::Meter>> = Arc::default();
+    let asked = Arc::clone(&known);
+    let meter = wf_effects::Meter::new(move |it| {
+        asked.get().unwrap().answer(it.asked, false);
+        Box::pin(async { Ok(()) })
+    });
+    let _ = known.set(meter.clone());
+    meter
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
-use wf_effects::models::catalog::Wanted;
+use wf_effects::external::{AgentKind, AgentSpec, AgentTimeouts};
+use wf_effects::models::catalog::{Wanted, Work};
 use wf_effects::models::outage::{Health, Outages};
 use wf_effects::models::price::{estimate, usd_micros};
 use wf_effects::models::{
     Catalog, Feature, ModelRef, ModelSpec, ModelUsage, Price, PriceTable, ProviderKind, ProviderSpec, RoleSpec,
 };
+use wf_ir::node::Driver;
 use wf_ir::{Decimal, Value};
 
 use crate::support::{request, spec};
@@ -31,6 +33,7 @@ fn catalog() -> Catalog {
         RoleSpec { price_max: Some(3_000_000), ..role(&[], None, &["far/a/b/small", "far/org/tiny", "fake/any"]) };
     Catalog {
         providers: [("far", far), ("near", near), ("fake", fake)].map(|(name, it)| (name.to_owned(), it)).into(),
+        agents: std::collections::BTreeMap::new(),
         roles: [
             ("writer", role(&[Feature::Json], Some(8_000), &list)),
             ("small", role(&[Feature::Tools], None, &["far/a/b/small"])),
@@ -258,6 +261,7 @@ fn a_price_of_the_table_is_taken_unless_the_user_says_another() {
             providers: BTreeMap::from([("far".to_owned(), provider)]),
             roles: BTreeMap::from([("default".to_owned(), role)]),
             prices,
+            ..Catalog::default()
         };
         let resolved = catalog.resolve("default", &Wanted::default(), &Health::default()).unwrap();
         (resolved.price, catalog.digest())
@@ -283,4 +287,69 @@ fn a_price_of_the_table_is_taken_unless_the_user_says_another() {
         reasoning_tokens: None,
     };
     assert_eq!(listed.cost(&usage), Some(400_000 + 50_000 + 125_000 + 50));
+}
+
+/// Who does a role, for each kind of work.
+fn who(models: &[&str], change: impl Fn(&mut RoleSpec)) -> String {
+    let agent = |kind| AgentSpec {
+        kind,
+        command: vec!["x".to_owned()],
+        env: Vec::new(),
+        state: Vec::new(),
+        reads: Vec::new(),
+        network: Vec::new(),
+        reserve: wf_kernel::Amount { tokens: 1, cost_usd_micros: 1 },
+        price: None,
+        timeouts: AgentTimeouts::default(),
+    };
+    let agents = [("talks", agent(AgentKind::Acp)), ("prints", agent(AgentKind::Claude))];
+    let mut role =
+        RoleSpec { models: models.iter().map(|it| ModelRef::parse(it).unwrap()).collect(), ..RoleSpec::default() };
+    change(&mut role);
+    let catalog = Catalog {
+        agents: agents.map(|(name, agent)| (name.to_owned(), agent)).into(),
+        roles: [("default".to_owned(), role)].into(),
+        ..catalog()
+    };
+    let works = [
+        ("ask", Work::Ask),
+        ("agent", Work::Agent(Driver::Native)),
+        ("acp", Work::Agent(Driver::Acp)),
+        ("cli", Work::Agent(Driver::Cli)),
+    ];
+    let shown = works.map(|(name, work)| {
+        let wanted = Wanted { work, ..Wanted::default() };
+        match catalog.resolve("default", &wanted, &Health::new()) {
+            Ok(resolved) => format!("{name}: {}", resolved.chosen),
+            Err(unsatisfied) => format!("{name}: nobody: {}", unsatisfied.reasons.join("; ")),
+        }
+    });
+    shown.join("\n")
+}
+
+#[test]
+fn agents_work_in_trees_and_models_answer() {
+    expect![[r#"
+        ask: far/plain
+        agent: agents/talks
+        acp: agents/talks
+        cli: agents/prints"#]]
+    .assert_eq(&who(&["agents/talks", "agents/prints", "far/plain"], |_| {}));
+    expect![[r#"
+        ask: nobody: agents/gone: there is no agent `gone`; agents/talks: it is an agent, which does no `ask`
+        agent: agents/talks
+        acp: agents/talks
+        cli: nobody: agents/gone: there is no agent `gone`; agents/talks: it is spoken to as `acp`, and the driver `cli` is wanted"#]]
+    .assert_eq(&who(&["agents/gone", "agents/talks"], |_| {}));
+    expect![[r#"
+        ask: far/plain
+        agent: far/plain
+        acp: nobody: far/plain: it is a model, and an agent with the driver `acp` is wanted
+        cli: nobody: far/plain: it is a model, and an agent with the driver `cli` is wanted"#]]
+    .assert_eq(&who(&["far/plain"], |_| {}));
+    let limited = |role: &mut RoleSpec| role.price_max = Some(1);
+    let shown = who(&["agents/talks"], limited);
+    assert!(shown.contains("agent: nobody: agents/talks: what its tokens cost is up to it"), "{shown}");
+    let needy = |role: &mut RoleSpec| role.needs = [Feature::Tools, Feature::Json].into();
+    assert!(who(&["agents/prints"], needy).contains("agent: agents/prints"));
 }

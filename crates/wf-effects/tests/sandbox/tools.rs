@@ -355,7 +355,10 @@ fn no_tool_leads_from_a_narrow_scope_out_of_the_tree() {
 
 #[test]
 fn whoever_may_read_everything_follows_links_but_not_to_git() {
-    check(Scope::Open, &inner(), expect![[r#"
+    check(
+        Scope::Open,
+        &inner(),
+        expect![[r#"
         34 paths, 170 calls
         edit: done (4)
         edit: it has several names (hard links) (1)
@@ -387,7 +390,8 @@ fn whoever_may_read_everything_follows_links_but_not_to_git() {
         write: it leads out of the tree, or through a link that is not followed (3)
         write: the path must not go up (`..`) (2)
         write: the path names git's own files (8)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn catalog() -> Catalog {
     let unsatisfied = RoleStatus::Unsatisfied { reason: "no model has `tools`".to_owned() };
     Catalog {
         roles: [("default".to_owned(), RoleStatus::Satisfied), ("big".to_owned(), unsatisfied)].into(),
+        agents: [].into(),
         programs: ["git".to_owned()].into(),
         trusted: true,
         has_repository: true,
@@ -84,6 +85,38 @@ fn trust_and_repository() {
 }
 
 #[test]
+fn agents_have_a_status_of_their_own() {
+    let workflow = workflow_of(
+        r#"{agent: a, prompt: "x"}, {ask: b, prompt: "x"}, {agent: c, prompt: "x", driver: acp},
+        {agent: d, prompt: "x", driver: acp}"#,
+    );
+    let none = || RoleStatus::Unsatisfied { reason: "no agent speaks it".to_owned() };
+    let asks = RoleStatus::Unsatisfied { reason: "agents/bot: it is an agent".to_owned() };
+    let agents = [("a", RoleStatus::Program), ("c", none()), ("d", none())];
+    let mut catalog = Catalog {
+        roles: [("default".to_owned(), asks)].into(),
+        agents: agents.map(|(path, status)| (path.to_owned(), status)).into(),
+        programs: [].into(),
+        trusted: false,
+        has_repository: true,
+    };
+    expect![[r#"
+        1:13: WF0903 `a` is done by an agent that runs commands, and this repository is not trusted
+             hint: read the workflow, then run `whaleflow trust`
+        1:38: WF0901 nothing here satisfies the role `default` of `b`: agents/bot: it is an agent
+             hint: configure a model for it, or try the workflow with the mock provider
+        1:61: WF0901 nothing here satisfies the role `default` of `c`: no agent speaks it
+             hint: configure a model for it, or try the workflow with the mock provider
+    "#]]
+    .assert_eq(&render(&preflight(&workflow, &catalog)));
+    catalog.trusted = true;
+    catalog.agents.remove("c");
+    catalog.agents.remove("d");
+    catalog.roles.insert("default".to_owned(), RoleStatus::Satisfied);
+    expect![""].assert_eq(&render(&preflight(&workflow, &catalog)));
+}
+
+#[test]
 fn what_is_not_supported_yet() {
     let workflow = workflow_of(
         r#"{agent: a, prompt: "x"}, {agent: b, prompt: "x", resumes: a}, {agent: c, prompt: "x", driver: acp},
@@ -92,8 +125,6 @@ fn what_is_not_supported_yet() {
     );
     expect![[r#"
         1:38: WF0804 `b`: `resumes` is not supported yet
-        1:75: WF0805 `c`: the driver `acp` is not supported yet
-        2:9: WF0805 `d`: the driver `cli` is not supported yet
         2:47: WF0802 `e`: `memory` is not supported yet
         2:78: WF0803 `f`: `call` is not supported yet
         3:9: WF0801 `g`: `rlm` is not supported yet

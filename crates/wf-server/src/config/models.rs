@@ -1,17 +1,20 @@
-//! `[providers.*]` and `[roles.*]`: who can answer, and who is to. Only the user's own file may say so.
+//! `[providers.*]`, `[agents.*]` and `[roles.*]`: who can answer and work, and who is to. Only the user's own file may say
+//! so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
+use wf_effects::external::{AGENTS, AgentSpec};
 use wf_effects::models::price::usd_micros;
 use wf_effects::models::{Feature, ModelRef, ModelSpec, Price, ProviderKind, RoleSpec};
 use wf_effects::models::{http::Timeouts, limiter::Limits};
 use wf_effects::secret::KeyPlace;
 use wf_ir::Value;
 
+use super::agents::AgentSection;
 use crate::amounts::parse_duration_ms;
 
 /// Most providers, roles, models of a provider, and models of a role.
@@ -22,13 +25,15 @@ const VARIABLE_BYTES_MAX: usize = 128;
 const SECRET_HEADERS: [&str; 6] = ["auth", "key", "token", "secret", "cookie", "password"];
 
 /// What is wrong, and where.
-type Wrong = (Range<usize>, String);
+pub(super) type Wrong = (Range<usize>, String);
 
 /// Who can answer, and who is to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelsConfig {
     /// By name.
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// Agents that are programs of their own, by name.
+    pub agents: BTreeMap<String, AgentSpec>,
     /// By name.
     pub roles: BTreeMap<String, RoleSpec>,
 }
@@ -97,7 +102,7 @@ struct ModelSection {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PriceSection {
+pub(super) struct PriceSection {
     input: Spanned<toml::Value>,
     output: Spanned<toml::Value>,
     cached: Option<Spanned<toml::Value>>,
@@ -120,10 +125,23 @@ pub(super) struct RoleSection {
 impl ModelsConfig {
     pub(super) fn of(
         providers: BTreeMap<Spanned<String>, ProviderSection>,
+        agents: BTreeMap<Spanned<String>, AgentSection>,
         roles: BTreeMap<Spanned<String>, RoleSection>,
+        home: Option<&Path>,
     ) -> Result<Self, Wrong> {
         let mut config = Self::default();
+        for (name, section) in agents {
+            if config.agents.len() == ENTRIES_MAX || name.get_ref().is_empty() {
+                return Err((name.span(), format!("at most {ENTRIES_MAX} agents, each with a name")));
+            }
+            let span = name.span();
+            config.agents.insert(name.into_inner(), section.read(span, home)?);
+        }
         for (name, section) in providers {
+            if name.get_ref() == AGENTS {
+                let message = format!("no provider is called `{AGENTS}`: roles name agents by that word");
+                return Err((name.span(), message));
+            }
             if config.providers.len() == ENTRIES_MAX || name.get_ref().is_empty() || name.get_ref().contains('/') {
                 let message = format!("at most {ENTRIES_MAX} providers, each with a name without `/`");
                 return Err((name.span(), message));
@@ -135,7 +153,7 @@ impl ModelsConfig {
             if config.roles.len() == ENTRIES_MAX {
                 return Err((name.span(), format!("at most {ENTRIES_MAX} roles")));
             }
-            let role = section.read(&config.providers)?;
+            let role = section.read(&config)?;
             if role.models.iter().any(|it| it.provider == "mock") {
                 config.providers.entry("mock".to_owned()).or_insert_with(mock);
             }
@@ -224,6 +242,12 @@ fn header(name: &str, value: Spanned<toml::Value>) -> Result<HeaderConfig, Wrong
 
 const PLACES: &str = "write { env = \"NAME\" }, { file = \"/path\" } or { keyring = \"name\" }";
 
+/// Whether a text can be the name of a variable.
+pub(super) fn is_variable(name: &str) -> bool {
+    let is_first = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
+    is_first && name.len() <= VARIABLE_BYTES_MAX && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_')
+}
+
 fn key_place(value: Spanned<toml::Value>) -> Result<KeyPlace, Wrong> {
     let span = value.span();
     let wrong = |what: &str| (span.clone(), format!("{what}: {PLACES}"));
@@ -233,10 +257,6 @@ fn key_place(value: Spanned<toml::Value>) -> Result<KeyPlace, Wrong> {
     let mut fields = table.iter();
     let (Some((kind, toml::Value::String(name))), None) = (fields.next(), fields.next()) else {
         return Err(wrong("a key is named by one of its places"));
-    };
-    let is_variable = |name: &str| {
-        let is_first = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
-        is_first && name.len() <= VARIABLE_BYTES_MAX && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_')
     };
     match kind.as_str() {
         "env" if is_variable(name) => Ok(KeyPlace::Env(name.clone())),
@@ -298,7 +318,7 @@ fn features(names: &[Spanned<String>]) -> Result<BTreeSet<Feature>, Wrong> {
 }
 
 impl PriceSection {
-    fn read(&self) -> Result<Price, Wrong> {
+    pub(super) fn read(&self) -> Result<Price, Wrong> {
         Ok(Price {
             input: micros(&self.input)?,
             output: micros(&self.output)?,
@@ -309,7 +329,7 @@ impl PriceSection {
 }
 
 /// Dollars per million tokens, in micro-dollars.
-fn micros(dollars: &Spanned<toml::Value>) -> Result<u64, Wrong> {
+pub(super) fn micros(dollars: &Spanned<toml::Value>) -> Result<u64, Wrong> {
     let value = match dollars.get_ref() {
         toml::Value::Integer(number) => Some(Value::Int(*number)),
         toml::Value::Float(number) => Value::from_json(&number.to_string()).ok(),
@@ -320,7 +340,7 @@ fn micros(dollars: &Spanned<toml::Value>) -> Result<u64, Wrong> {
 }
 
 impl RoleSection {
-    fn read(self, providers: &BTreeMap<String, ProviderConfig>) -> Result<RoleSpec, Wrong> {
+    fn read(self, config: &ModelsConfig) -> Result<RoleSpec, Wrong> {
         let listed = self.models.get_ref();
         if listed.is_empty() || listed.len() > ENTRIES_MAX {
             return Err((self.models.span(), format!("a role has 1 to {ENTRIES_MAX} models")));
@@ -330,7 +350,11 @@ impl RoleSection {
             let wrong = |message: String| (name.span(), message);
             let model = ModelRef::parse(name.get_ref());
             let model = model.ok_or_else(|| wrong("a model is written \"provider/model\"".to_owned()))?;
-            if model.provider != "mock" && !providers.contains_key(&model.provider) {
+            if model.provider == AGENTS {
+                if !config.agents.contains_key(&model.model) {
+                    return Err(wrong(format!("there is no agent `{}` in this file", model.model)));
+                }
+            } else if model.provider != "mock" && !config.providers.contains_key(&model.provider) {
                 return Err(wrong(format!("there is no provider `{}` in this file", model.provider)));
             }
             models.push(model);
