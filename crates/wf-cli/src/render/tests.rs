@@ -465,14 +465,13 @@ fn a_plan_says_who_does_its_roles() {
     let text = plan::plan_text(&PlanView::of(&workflow_of(CONTEST)).done_by(roles), WIDE);
     let shown: Vec<&str> = text.lines().skip(8).take(7).collect();
     expect![[r#"
-        may         reach no host; know no secret
-        does        writes files in trees of its own; runs commands
-        output      summary = sum_up
-        output      winner = pick.winner
-        roles       coder    2 nodes  far/org/small      $0.2500 in, $2.0000 out, $0.0250 cached a million …
+        roles       coder    2 nodes  far/org/small      per million tokens $0.2500 in, $2.0000 out, $0.025…
                                       not near/org/tiny  it is not known to have `tools`
                                       not far/huge       out: the provider answered 503
-                    default  2 nodes  mock/mock          costs nothing"#]]
+                    default  2 nodes  mock/mock          costs nothing
+                    judge    2 nodes  nobody             local/a: there is no provider `local`
+                    writer   2 nodes  near/org/tiny      its price is not known
+    "#]]
     .assert_eq(&shown.join("\n"));
 }
 

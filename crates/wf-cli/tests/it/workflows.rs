@@ -94,7 +94,21 @@ fn the_main_job_edits_files_and_runs_tests() {
         (told, summary["result_digest"].as_str().unwrap().to_owned())
     };
     let (told, digest) = seen();
-    expect![""].assert_eq(&told);
+    expect![[r#"
+        attempts/wide_key/green[1]/tests false 1 3 passed, 2 failed
+        attempts/wide_key/green[2]/tests true 0 5 passed, 0 failed
+        confirm true 0 5 passed, 0 failed
+        --- a/memo.c
+        +++ b/memo.c
+        -    (void)model;
+        -    return entry->used && strcmp(entry->question, question) == 0;
+        +    return entry->used && strcmp(entry->model, model) == 0 && strcmp(entry->question, question) == 0;
+        +        snprintf(entry->model, sizeof entry->model, "%s", model);
+        --- a/memo.h
+        +++ b/memo.h
+        +    char model[32];
+    "#]]
+    .assert_eq(&told);
     assert_eq!(seen(), (told, digest));
 }
 

@@ -357,10 +357,10 @@ fn a_report_says_who_was_asked_and_who_was_not() {
     expect![[r#"
         ## Models
 
-        | role | model | leaves | in | out | per |
-        |---|---|---|---|---|---|
-        | `coder` | `far/org/tiny` | 2 | $0.2500 | $2.0000 | million tokens |
-        | `writer` | `far/org/tiny` | 1 | $0.2500 | $2.0000 | million tokens |
+        | role | model | leaves | a million tokens in | out |
+        |---|---|---|---|---|
+        | `coder` | `far/org/tiny` | 2 | $0.2500 | $2.0000 |
+        | `writer` | `far/org/tiny` | 1 | $0.2500 | $2.0000 |
 
         - `coder` was not done by `near/a_b`: out: it said \| no
 
