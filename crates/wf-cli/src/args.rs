@@ -1,8 +1,14 @@
 //! The command line as it is written.
 
+mod fleet;
+mod trees;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use fleet::{FleetVerb, TaskArg, TaskStatusArg, TasksArgs, WorkerArgs};
+pub(crate) use trees::{CleanArgs, NewTreeArgs, OpenArgs, RescueVerb, RestoreArgs, TreeArg, TreesVerb};
 
 /// Runs typed workflows of agents: durable, budgeted, replayable.
 #[derive(Debug, Parser)]
@@ -22,12 +28,13 @@ RUN is the id of a run, the beginning of one, or @last. Data goes to standard ou
 messages to standard error.
 
 Exit codes:
-  0 ok                          6 store unreachable
-  1 run failed or cancelled     7 trust or permission missing
+  0 ok                          7 trust or permission missing
+  1 run failed or cancelled     8 no sandbox
   2 usage                       9 log damaged, or a replay differs
   3 invalid workflow, config   10 refused
   4 budget exhausted           70 a defect of whaleflow
-  5 waiting for a decision    130 interrupted"
+  5 waiting for a decision    130 interrupted
+  6 store unreachable"
 )]
 pub(crate) struct Cli {
     /// Print one JSON object on standard output instead of text
@@ -561,147 +568,6 @@ pub(crate) struct SteerArgs {
     pub(crate) text: String,
     #[command(flatten)]
     pub(crate) go_on: GoOnArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WorkerArgs {
-    /// How many tasks it performs at once
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) slots: u32,
-    /// What it can do, such as `command`, `ask` or `role:writer`; else everything
-    #[arg(long = "can", value_name = "NAME")]
-    pub(crate) can: Vec<String>,
-    /// End after so long without a task, such as 10s
-    #[arg(long, value_name = "TIME")]
-    pub(crate) idle: Option<String>,
-}
-
-/// What to show of the fleet.
-#[derive(Debug, Subcommand)]
-pub(crate) enum FleetVerb {
-    /// List tasks: on the board, and not ordered yet
-    Tasks(TasksArgs),
-    /// List workers
-    Workers,
-    /// Say why a task is where it is
-    Why(TaskArg),
-}
-
-/// What to do with trees.
-#[derive(Debug, Subcommand)]
-pub(crate) enum TreesVerb {
-    /// List them: path, branch, run, age, whether their work is merged, disk, unsaved work
-    List,
-    /// Show one in full
-    Status(TreeArg),
-    /// Remove those that nobody needs; unsaved work is saved first
-    Clean(CleanArgs),
-    /// Print where one is
-    Open(OpenArgs),
-    /// Make one to work in yourself; it stays until you clean it by name
-    New(NewTreeArgs),
-    /// Work that was saved from trees
-    Rescue {
-        /// What to do
-        #[command(subcommand)]
-        what: RescueVerb,
-    },
-}
-
-/// What to do with saved work.
-#[derive(Debug, Subcommand)]
-pub(crate) enum RescueVerb {
-    /// List it
-    List,
-    /// Write its files into a directory that is new or empty
-    Restore(RestoreArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TreeArg {
-    /// The tree
-    #[arg(value_name = "TREE")]
-    pub(crate) tree: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CleanArgs {
-    /// These; else all that nobody needs
-    #[arg(value_name = "TREE")]
-    pub(crate) trees: Vec<String>,
-    /// Also those that are kept to be looked at, and those of people
-    #[arg(long, conflicts_with = "trees")]
-    pub(crate) kept: bool,
-    /// Only say what would be removed
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct OpenArgs {
-    #[command(flatten)]
-    pub(crate) tree: TreeArg,
-    /// Start your shell there, on a terminal
-    #[arg(long)]
-    pub(crate) shell: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NewTreeArgs {
-    /// The revision that it begins at; else what is checked out
-    #[arg(value_name = "REV")]
-    pub(crate) rev: Option<String>,
-    /// What to call it
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RestoreArgs {
-    /// The ref, or a part of it that no other has
-    #[arg(value_name = "REF")]
-    pub(crate) reference: String,
-    /// The directory
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TasksArgs {
-    /// Only tasks of this run; else of all that have not ended
-    #[arg(value_name = "RUN")]
-    pub(crate) run: Option<String>,
-    /// Only tasks that stand there
-    #[arg(long, value_enum)]
-    pub(crate) status: Option<TaskStatusArg>,
-    /// Also tasks that are over
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// At most this many
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 200)]
-    pub(crate) limit: usize,
-}
-
-/// Where a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TaskStatusArg {
-    /// It may be claimed
-    Pending,
-    /// Someone performs it
-    Claimed,
-    /// It ended well
-    Done,
-    /// It waits for something
-    Blocked,
-    /// It ended badly
-    Failed,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TaskArg {
-    /// The task, as RUN:PATH, or its path in the last run
-    #[arg(value_name = "TASK")]
-    pub(crate) task: String,
 }
 
 #[derive(Debug, Args)]

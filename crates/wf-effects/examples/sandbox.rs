@@ -1,4 +1,5 @@
-//! Measures what a sandbox adds to the start of a command: `cargo run --release -p wf-effects --example sandbox`.
+//! Measures what a sandbox adds to the start of a command, and prints one JSON object. Run it optimised:
+//! `cargo run --release -p wf-effects --example sandbox`.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints, and ends when it cannot go on")]
 
@@ -6,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use wf_effects::CancelToken;
 use wf_effects::process::{Bounds, End, SUPERVISE_CHILD, Spec, run, supervise};
 use wf_effects::sandbox::{Host, Policy, detect};
@@ -23,7 +25,7 @@ fn main() {
 
 async fn measure() {
     let supervisor = std::env::current_exe().unwrap();
-    println!("{}", detect(&supervisor).await.describe());
+    let tier = detect(&supervisor).await.describe();
     let policy = Host { homes: vec!["/root".into()], ..Host::default() }.policy();
     let (mut bare, mut held) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
@@ -31,7 +33,17 @@ async fn measure() {
         held.push(start(&supervisor, Some(policy.clone())).await);
     }
     let (bare, held) = (median(bare), median(held));
-    println!("median of {STARTS}: bare {bare:?}, sandboxed {held:?}, so {:?} more", held.saturating_sub(bare));
+    let ms = |took: Duration| took.as_secs_f64() * 1e3;
+    println!(
+        "{}",
+        json!({
+            "tier": tier,
+            "starts": STARTS,
+            "bare_ms": ms(bare),
+            "sandboxed_ms": ms(held),
+            "more_ms": ms(held) - ms(bare),
+        })
+    );
 }
 
 async fn start(supervisor: &std::path::Path, sandbox: Option<Policy>) -> Duration {

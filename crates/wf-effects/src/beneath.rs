@@ -4,21 +4,30 @@
 //! looked at twice. What was opened is looked at before it is read: only regular files with one name are. A kernel
 //! without `openat2` is refused.
 
-use std::ffi::OsStr;
+mod walk;
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fchmod, fstat, mkdirat, openat, openat2, renameat,
-    statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fchmod, fstat, mkdirat, openat, openat2, readlinkat,
+    renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
+pub use walk::Found;
+use walk::Walk;
+
 /// The longest path.
 const PATH_BYTES_MAX: usize = 4_095;
+/// How many links one path may lead through; the kernel follows as many.
+const LINKS_MAX: usize = 40;
 /// How often a name for a file that is not yet whole is chosen.
 const NAMES_MAX: u64 = 64;
 /// What a file is called until it is whole.
@@ -121,6 +130,14 @@ impl From<io::Error> for BeneathError {
     }
 }
 
+/// A path as it is compared with globs: without `.` and doubled slashes.
+///
+/// # Errors
+/// When it does not stay below where it begins, or names git's own files.
+pub fn normal(path: &str) -> Result<String, BeneathError> {
+    Ok(Inner::parse(path)?.joined())
+}
+
 /// A path that stays below where it begins, as far as its text says.
 struct Inner<'a> {
     parts: Vec<&'a str>,
@@ -141,14 +158,12 @@ impl<'a> Inner<'a> {
         if parts.contains(&"..") {
             return Err(BeneathError::Path("must not go up (`..`)"));
         }
-        if parts.iter().any(|part| part.eq_ignore_ascii_case(GIT)) {
-            return Err(BeneathError::Path("names git's own files"));
-        }
+        parts.iter().try_for_each(|part| is_no_control(part))?;
         Ok(Self { parts })
     }
 
     fn joined(&self) -> String {
-        if self.parts.is_empty() { ".".to_owned() } else { self.parts.join("/") }
+        joined(self.parts.iter().copied())
     }
 
     /// The directory and the last name.
@@ -170,18 +185,50 @@ impl Root {
         Ok(root)
     }
 
+    /// Where a path leads when the links on its way are followed: the same file's path without links. What is not there
+    /// is named as it would have to be called. Whoever judges by a path judges by this one.
+    ///
+    /// # Errors
+    /// When it leads out of the directory, or to git's own files.
+    pub fn real(&self, path: &str) -> Result<String, BeneathError> {
+        let mut rest: VecDeque<String> = Inner::parse(path)?.parts.into_iter().map(str::to_owned).collect();
+        let mut done: Vec<(String, OwnedFd)> = Vec::new();
+        let mut links = 0;
+        while let Some(part) = rest.pop_front() {
+            match part.as_str() {
+                "" | "." => continue,
+                // Only what links say goes up, and `done` holds no links: this is where the kernel would go.
+                ".." => drop(done.pop().ok_or(BeneathError::Outside)?),
+                name => {
+                    is_no_control(name)?;
+                    let dir = done.last().map_or(self.dir.as_fd(), |(_, dir)| dir.as_fd());
+                    let found = match beneath(dir, name, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::empty()) {
+                        Err(Errno::NOENT) => return missing(&done, part, rest),
+                        found => found?,
+                    };
+                    if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::Symlink {
+                        done.push((part, found));
+                        continue;
+                    }
+                    links += 1;
+                    let target =
+                        readlinkat(&found, "", Vec::new())?.into_string().map_err(|_| BeneathError::Outside)?;
+                    if links > LINKS_MAX || target.starts_with('/') {
+                        return Err(BeneathError::Outside);
+                    }
+                    target.rsplit('/').for_each(|part| rest.push_front(part.to_owned()));
+                }
+            }
+        }
+        Ok(joined(done.iter().map(|(name, _)| name.as_str())))
+    }
+
     /// The content of a file of at most `bytes_max` bytes. Links within the tree are followed.
     ///
     /// # Errors
     /// When it is not a regular file with one name below the directory.
     pub fn read(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, BeneathError> {
-        let file = self.open_file(path)?;
-        let mut bytes = Vec::new();
-        file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > bytes_max {
-            return Err(BeneathError::TooLarge { bytes_max });
-        }
-        Ok(bytes)
+        read_whole(self.open_file(path)?, bytes_max)
     }
 
     /// A file, open for reading.
@@ -189,14 +236,17 @@ impl Root {
     /// # Errors
     /// When it is not a regular file with one name below the directory.
     pub fn open_file(&self, path: &str) -> Result<File, BeneathError> {
-        let inner = Inner::parse(path)?;
-        // Not opened yet: whoever opens a pipe or a device has already done something.
-        let found = self.resolve(&inner.joined(), OFlags::PATH, ResolveFlags::empty())?;
-        is_plain_file(&fstat(&found)?)?;
-        let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
-        let file = openat(CWD, itself, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
-        is_plain_file(&fstat(&file)?)?;
-        Ok(file.into())
+        let found = self.resolve(&self.real(path)?, OFlags::PATH, ResolveFlags::NO_SYMLINKS)?;
+        open_plain(&found, Names::One)
+    }
+
+    /// The content of a file of at most `bytes_max` bytes, to whose path no link leads.
+    ///
+    /// # Errors
+    /// When it is not a regular file with one name below the directory.
+    pub fn read_unlinked(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, BeneathError> {
+        let found = self.resolve(&normal(path)?, OFlags::PATH, ResolveFlags::NO_SYMLINKS)?;
+        read_whole(open_plain(&found, Names::One)?, bytes_max)
     }
 
     /// Writes a file as a whole: others see what was there or what is there now, and nothing between. Directories on the
@@ -231,29 +281,23 @@ impl Root {
     /// # Errors
     /// When it is no directory below this one.
     pub fn list(&self, path: &str, entries_max: usize) -> Result<(Vec<Entry>, bool), BeneathError> {
-        let inner = Inner::parse(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let dir = self.resolve(&inner.joined(), flags, ResolveFlags::empty())?;
-        let mut entries = Vec::new();
-        for entry in Dir::read_from(&dir)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") || name == GIT.as_bytes() {
-                continue;
-            }
-            if entries.len() == entries_max {
-                entries.sort_by(|one: &Entry, other| one.name.cmp(&other.name));
-                return Ok((entries, false));
-            }
-            let kind = match entry.file_type() {
-                FileType::Unknown => statat(&dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
-                kind => kind,
-            };
-            entries.push(Entry { name: OsStr::from_bytes(name).to_string_lossy().into_owned(), kind: kind_of(kind) });
+        let dir = self.resolve(&self.real(path)?, flags, ResolveFlags::NO_SYMLINKS)?;
+        let (entries, is_all) = names(dir.as_fd(), entries_max)?;
+        let entry = |(name, kind): (OsString, EntryKind)| Entry { name: name.to_string_lossy().into_owned(), kind };
+        Ok((entries.into_iter().map(entry).collect(), is_all))
+    }
+
+    /// Looks at every regular file, in the order of their paths, until `each` has seen enough. Links are not followed,
+    /// git's own files are left out, and so is what the tree's `.gitignore` files say if `is_ignoring`. What cannot be
+    /// listed is passed over.
+    pub fn walk(&self, is_ignoring: bool, each: &mut dyn FnMut(&Found<'_>) -> ControlFlow<()>) {
+        // The descriptor of the directory says where it is, and cannot be read from.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        if let Ok(dir) = self.resolve(".", flags, ResolveFlags::NO_SYMLINKS) {
+            let mut walk = Walk { is_ignoring, ignores: Vec::new(), entries: 0, each };
+            let _ = walk.dir(dir.as_fd(), Path::new("/"), 0);
         }
-        entries.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok((entries, true))
     }
 
     /// Removes a file or a link; of a link, not what it leads to.
@@ -298,7 +342,13 @@ impl Root {
     }
 }
 
-fn beneath(dir: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+fn beneath(
+    dir: BorrowedFd<'_>,
+    path: impl AsRef<OsStr>,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    let path: &OsStr = path.as_ref();
     let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     // With `O_PATH` nothing is opened, and the kernel takes no flag that says how.
     let no_terminal = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NOCTTY };
@@ -328,6 +378,80 @@ fn partial(dir: BorrowedFd<'_>) -> Result<(String, OwnedFd), BeneathError> {
         }
     }
     Err(Errno::EXIST.into())
+}
+
+/// Whether a file may have several names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// The others may be outside.
+    One,
+    /// What builds make has several.
+    Any,
+}
+
+/// What was found, open for reading. It is not opened before it is known to be a file: whoever opens a pipe or a device
+/// has already done something.
+fn open_plain(found: &OwnedFd, names: Names) -> Result<File, BeneathError> {
+    let check = |stat: &Stat| match names {
+        Names::One => is_plain_file(stat),
+        Names::Any => is_file(stat),
+    };
+    check(&fstat(found)?)?;
+    let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let file = openat(CWD, itself, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    check(&fstat(&file)?)?;
+    Ok(file.into())
+}
+
+/// All of a file, if it is not too large.
+fn read_whole(file: File, bytes_max: u64) -> Result<Vec<u8>, BeneathError> {
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max { Err(BeneathError::TooLarge { bytes_max }) } else { Ok(bytes) }
+}
+
+/// What is in a directory but git's own, sorted, at most `entries_max`, and whether that is all.
+fn names(dir: BorrowedFd<'_>, entries_max: usize) -> Result<(Vec<(OsString, EntryKind)>, bool), BeneathError> {
+    let mut entries = Vec::new();
+    let mut is_all = true;
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") || name.eq_ignore_ascii_case(GIT.as_bytes()) {
+            continue;
+        }
+        if entries.len() == entries_max {
+            is_all = false;
+            break;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => statat(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+            kind => kind,
+        };
+        entries.push((OsStr::from_bytes(name).to_owned(), kind_of(kind)));
+    }
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok((entries, is_all))
+}
+
+fn is_no_control(part: &str) -> Result<(), BeneathError> {
+    if part.eq_ignore_ascii_case(GIT) { Err(BeneathError::Path("names git's own files")) } else { Ok(()) }
+}
+
+fn joined<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    let parts: Vec<&str> = parts.collect();
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+/// Where a path leads of which `part` is not there.
+fn missing(done: &[(String, OwnedFd)], part: String, rest: VecDeque<String>) -> Result<String, BeneathError> {
+    let rest: Vec<String> = [part].into_iter().chain(rest).filter(|part| !matches!(part.as_str(), "" | ".")).collect();
+    if rest.iter().any(|part| part == "..") {
+        return Err(BeneathError::Missing);
+    }
+    rest.iter().try_for_each(|part| is_no_control(part))?;
+    Ok(joined(done.iter().map(|(name, _)| name.as_str()).chain(rest.iter().map(String::as_str))))
 }
 
 fn is_plain_file(stat: &Stat) -> Result<(), BeneathError> {

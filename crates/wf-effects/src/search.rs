@@ -2,19 +2,17 @@
 //!
 //! Files are visited in the order of their paths. What git ignores by the tree's own `.gitignore` files is left out;
 //! nothing outside of the tree is asked. Hidden files are searched, `.git` is not. Symlinks are not followed, and only
-//! regular files are opened.
+//! regular files with one name are opened.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::ops::ControlFlow;
 
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkMatch};
-use ignore::WalkBuilder;
-use rustix::fs::OFlags;
 use wf_ir::{Glob, Value};
 
+use crate::beneath::Root;
 use crate::contract::CancelToken;
 
 /// Longest pattern, in bytes.
@@ -27,14 +25,12 @@ pub const FILE_BYTES_MAX: u64 = 8 << 20;
 pub const LINE_CHARS_MAX: usize = 400;
 /// Most text of all matches together, in bytes; beyond it the result is truncated.
 pub const MATCHES_BYTES_MAX: usize = 768 << 10;
-/// Deepest directory.
-const DEPTH_MAX: usize = 128;
 
 /// What to search for, and where.
 #[derive(Clone, Debug)]
 pub struct Search<'a> {
-    /// The tree's directory.
-    pub root: &'a Path,
+    /// The tree.
+    pub root: &'a Root,
     /// A regular expression; it matches within a line.
     pub pattern: &'a str,
     /// Files searched; empty is all.
@@ -52,9 +48,6 @@ pub enum SearchError {
     /// The search was to end.
     #[error("the search was cancelled")]
     Cancelled,
-    /// The tree cannot be read.
-    #[error("{0}")]
-    Tree(String),
 }
 
 /// A pattern as users write it in `search` and `expect`: `^` and `$` stand for the ends of a line.
@@ -85,62 +78,31 @@ pub(crate) fn compile(pattern: &str) -> Result<RegexMatcher, SearchError> {
 /// Searches. The value is `{matches: [{path, line, text}], count, truncated}`.
 ///
 /// # Errors
-/// When the pattern or the tree cannot be used, or the search was to end.
+/// When the pattern cannot be used, or the search was to end.
 pub fn search(request: &Search<'_>, cancel: &CancelToken) -> Result<Value, SearchError> {
     let matcher = compile(request.pattern)?;
-    if !request.root.is_dir() {
-        return Err(SearchError::Tree(format!("{:?} is not a directory", request.root)));
-    }
     let mut searcher =
         SearcherBuilder::new().line_number(true).binary_detection(BinaryDetection::quit(0)).bom_sniffing(false).build();
     let mut found = Found { matches: Vec::new(), bytes: 0, matches_max: request.matches_max, truncated: false };
-    for entry in walk(request.root) {
-        if cancel.is_cancelled() {
-            return Err(SearchError::Cancelled);
+    request.root.walk(true, &mut |file| {
+        if cancel.is_cancelled() || found.truncated {
+            return ControlFlow::Break(());
         }
-        if found.truncated {
-            break;
-        }
-        // What cannot be listed is passed over, as is what cannot be opened.
-        let Ok(entry) = entry else { continue };
-        if !entry.file_type().is_some_and(|kind| kind.is_file()) {
-            continue;
-        }
-        let Ok(path) = entry.path().strip_prefix(request.root) else { continue };
-        let path = path.to_string_lossy();
-        if !request.reads.is_empty() && !request.reads.iter().any(|glob| glob.matches(&path)) {
-            continue;
-        }
-        if let Some(file) = open(entry.path()) {
+        let path = file.path.to_string_lossy();
+        let is_asked = request.reads.is_empty() || request.reads.iter().any(|glob| glob.matches(&path));
+        // What cannot be opened is passed over, as is what cannot be listed.
+        if is_asked
+            && let Some(file) = file.open()
+            && file.metadata().is_ok_and(|metadata| metadata.len() <= FILE_BYTES_MAX)
+        {
             search_file(&mut searcher, &matcher, &file, &path, &mut found);
         }
+        ControlFlow::Continue(())
+    });
+    if cancel.is_cancelled() {
+        return Err(SearchError::Cancelled);
     }
     Ok(found.into_value())
-}
-
-/// The entries of a tree, without what git ignores.
-pub(crate) fn walk(root: &Path) -> ignore::Walk {
-    WalkBuilder::new(root)
-        .hidden(false)
-        .parents(false)
-        .ignore(false)
-        .git_global(false)
-        .git_exclude(false)
-        .git_ignore(true)
-        .require_git(false)
-        .follow_links(false)
-        .max_depth(Some(DEPTH_MAX))
-        .sort_by_file_name(std::ffi::OsStr::cmp)
-        .filter_entry(|entry| entry.file_name() != ".git")
-        .build()
-}
-
-/// Opens a regular file that is not too large, and nothing else: a FIFO would wait, a symlink lead elsewhere.
-fn open(path: &Path) -> Option<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags as i32).open(path).ok()?;
-    let metadata = file.metadata().ok()?;
-    (metadata.is_file() && metadata.len() <= FILE_BYTES_MAX).then_some(file)
 }
 
 fn search_file(searcher: &mut Searcher, matcher: &RegexMatcher, file: &File, path: &str, found: &mut Found) {

@@ -11,7 +11,7 @@ use wf_effects::local::{Catalog, LocalEffects, LocalOptions, Models};
 use wf_effects::mock::Rules;
 use wf_effects::sandbox::Host as SandboxHost;
 use wf_effects::{Clock, RealClock, ScratchDir, sweep_scratch};
-use wf_ir::{Digest, Kind, Workflow};
+use wf_ir::{Digest, Kind, Node, Workflow};
 use wf_kernel::RunStatus;
 use wf_kernel::record::RunStarted;
 use wf_runtime::Runtime;
@@ -365,7 +365,14 @@ pub(crate) fn works_in_trees(workflow: &Workflow) -> bool {
     })
 }
 
-/// Whether something in a workflow runs commands.
-pub(crate) fn runs_commands(workflow: &Workflow) -> bool {
-    workflow.nodes().iter().any(|node| matches!(node.kind, Kind::Command(_) | Kind::Test(_)))
+/// The first node whose agent may run commands where its model wants to.
+pub(crate) fn first_shell(workflow: &Workflow) -> Option<&Node> {
+    let allows = |list: &Option<Vec<String>>| list.as_ref().is_none_or(|list| list.iter().any(|it| it == "bash"));
+    let may = |node: &Node| allows(&node.permissions.tools) && allows(&node.permissions.commands);
+    workflow.nodes().iter().find(|node| matches!(node.kind, Kind::Agent(_)) && may(node))
+}
+
+/// The first node that runs a command.
+pub(crate) fn first_command(workflow: &Workflow) -> Option<&Node> {
+    workflow.nodes().iter().find(|node| matches!(node.kind, Kind::Command(_) | Kind::Test(_)))
 }

@@ -295,6 +295,8 @@ pub const CODES: &[(&str, &str)] = &[
 
 /// A source that cannot be read.
 pub const SOURCE_UNREADABLE: &str = "WF0704";
+/// There is no sandbox.
+pub(crate) const NO_SANDBOX: &str = "WF0730";
 /// A file whose name does not say how it is spelt.
 pub const SPELLING_UNKNOWN: &str = "WF0705";
 
@@ -345,7 +347,7 @@ impl Error {
             Self::Key { .. } => "WF0727",
             Self::HoldsKey { .. } => "WF0728",
             Self::Draft { .. } => "WF0729",
-            Self::NoSandbox { .. } => "WF0730",
+            Self::NoSandbox { .. } => NO_SANDBOX,
         }
     }
 
@@ -355,7 +357,7 @@ impl Error {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::Invalid(found) | Self::Preflight(found) => return first_error(found).and_then(|it| it.hint.clone()),
             Self::Branch { hint, .. } | Self::Key { hint, .. } => hint.as_str(),
-            Self::NoSandbox { .. } => "`whaleflow doctor` says what is missing; --sandbox=off runs commands as you",
+            Self::NoSandbox { .. } => hint_no_sandbox(),
             Self::Draft { .. } => "say the goal more exactly, or look at what was written with `whaleflow show`",
             Self::HoldsKey { .. } => {
                 "take it out; a key belongs into the user's configuration, by `env`, `file` or `keyring`"
@@ -424,6 +426,11 @@ impl Error {
             _ => &[],
         }
     }
+}
+
+/// What a person can do about a missing sandbox.
+pub(crate) fn hint_no_sandbox() -> &'static str {
+    "`whaleflow doctor` says what is missing; --sandbox=off runs commands as you"
 }
 
 fn first_error(found: &[Diagnostic]) -> Option<&Diagnostic> {

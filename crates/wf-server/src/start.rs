@@ -18,11 +18,13 @@ use wf_kernel::ValueRef;
 use wf_kernel::record::{Base, InputValue, Origin, RunStarted, SEMANTICS};
 use wf_runtime::{NewRun, Owned};
 use wf_store::RunId;
+use wf_view::run::PassedOverView;
+use wf_view::{PriceView, RoleView};
 
 use crate::config::Config;
-use crate::engine::{Engine, Owner, Terms, open_git, runs_commands, works_in_trees};
+use crate::engine::{Engine, Owner, Terms, first_command, first_shell, open_git, works_in_trees};
 use crate::environment::Environment;
-use crate::error::{Error, SOURCE_UNREADABLE};
+use crate::error::{Error, NO_SANDBOX, SOURCE_UNREADABLE, hint_no_sandbox};
 use crate::files::read_named;
 use crate::fixture;
 use crate::id::new_run_id;
@@ -99,6 +101,8 @@ pub struct Plan {
     pub rules_path: Option<PathBuf>,
     /// Who answers for its roles; nobody is the mock, for each.
     pub models: Option<Arc<Models>>,
+    /// What holds its commands; nothing where there are none, or where none is wanted.
+    tier: Option<Tier>,
     is_mock_wanted: bool,
     rules: Rules,
     rules_text: Option<String>,
@@ -121,6 +125,24 @@ impl Plan {
     pub fn is_mocked(&self) -> bool {
         let asks = self.workflow.nodes().iter().any(|node| matches!(node.kind, Kind::Agent(_) | Kind::Ask(_)));
         asks && self.models.is_none() && !self.is_mock_wanted
+    }
+
+    /// Who would do each of its roles now, at which price, and who would be passed over.
+    pub fn who(&self) -> Vec<RoleView> {
+        let mut who: Vec<RoleView> = Vec::new();
+        for node in self.workflow.nodes() {
+            if !matches!(node.kind, Kind::Agent(_) | Kind::Ask(_)) {
+                continue;
+            }
+            // One role may be another's for agents than for questions.
+            let view = role_view(&self.workflow, node, self.models.as_deref());
+            match who.iter_mut().find(|known| RoleView { nodes: view.nodes, ..(*known).clone() } == view) {
+                Some(known) => known.nodes += 1,
+                None => who.push(view),
+            }
+        }
+        who.sort_by(|one, other| one.role.cmp(&other.role));
+        who
     }
 
     /// The repositories of which one has to be named.
@@ -178,6 +200,14 @@ pub(crate) async fn plan_of_source(
     let catalog = catalog(environment, &workflow, &place, models.as_deref());
     let mut preflight = preflight(&workflow, &catalog);
     say_why_no_repository(&mut preflight, project);
+    let tier = match first_held(&workflow, models.as_deref(), rules.has_turns()) {
+        Some(node) if !options.sandbox_off => {
+            let tier = detect(&child_program(environment)).await;
+            preflight.extend(no_sandbox(node, &tier));
+            Some(tier)
+        }
+        _ => None,
+    };
     source.label_all(&mut preflight);
     let is_mock_wanted = options.mock.is_some();
     Ok(Plan {
@@ -188,6 +218,7 @@ pub(crate) async fn plan_of_source(
         place,
         rules_path,
         models,
+        tier,
         is_mock_wanted,
         rules,
         rules_text,
@@ -212,9 +243,10 @@ pub async fn begin(
     let inputs = inputs_of(workflow, &options.inputs, file.as_deref().zip(label.as_deref()))?;
     let mut labels = plan.config.run.labels.clone();
     labels.extend(labels_of(&options.labels)?);
-    if plan.preflight.iter().any(is_error) {
+    if plan.preflight.iter().any(|it| is_error(it) && it.code != NO_SANDBOX) {
         return Err(Error::Preflight(plan.preflight.clone()));
     }
+    let sandbox = sandbox_of(plan, options.sandbox_off)?;
     let at_ms = engine.now_ms();
     let run = new_run_id(at_ms)?;
     let (repo, base) = ground(engine, plan, options, &run, at_ms).await?;
@@ -240,7 +272,7 @@ pub async fn begin(
             // The mock may be among those who are configured.
             Some(models) => Digest::of_json(&(models.digest(), catalog.digest())),
         },
-        sandbox: sandbox_of(engine, plan, options.sandbox_off).await?,
+        sandbox,
         repo: repo.map(|top| top.display().to_string()),
         rules,
     };
@@ -251,17 +283,27 @@ pub async fn begin(
 }
 
 /// What holds the commands of a run, as it records it.
-async fn sandbox_of(engine: &Engine, plan: &Plan, is_off: bool) -> Result<String, Error> {
-    if is_off {
-        return Ok(Tier::Off.as_str().to_owned());
+fn sandbox_of(plan: &Plan, is_off: bool) -> Result<String, Error> {
+    match &plan.tier {
+        _ if is_off => Ok(Tier::Off.as_str().to_owned()),
+        None => Ok(SANDBOX_NONE.to_owned()),
+        Some(tier @ Tier::Missing { .. }) => Err(Error::NoSandbox { reason: tier.describe() }),
+        Some(tier) => Ok(tier.as_str().to_owned()),
     }
-    if !runs_programs(&plan.workflow, plan.models.as_deref()) {
-        return Ok(SANDBOX_NONE.to_owned());
-    }
-    match detect(&child_program(&engine.environment)).await {
-        tier @ Tier::Missing { .. } => Err(Error::NoSandbox { reason: tier.describe() }),
-        tier => Ok(tier.as_str().to_owned()),
-    }
+}
+
+/// The first node with processes that have to be held. Agents have some that are programs of their own, or that have a
+/// shell and somebody to use it.
+fn first_held<'a>(workflow: &'a Workflow, models: Option<&Models>, has_turns: bool) -> Option<&'a Node> {
+    first_program(workflow, models).or_else(|| first_shell(workflow).filter(|_| models.is_some() || has_turns))
+}
+
+/// What is said where a node's processes cannot be held.
+fn no_sandbox(node: &Node, tier: &Tier) -> Option<Diagnostic> {
+    let Tier::Missing { .. } = tier else { return None };
+    let what = if matches!(node.kind, Kind::Agent(_)) { "may run commands" } else { "runs a command" };
+    let message = format!("`{}` {what}, and there is no sandbox here: {}", node.path, tier.describe());
+    Some(Diagnostic::error(NO_SANDBOX, &node.span, message).with_hint(hint_no_sandbox()))
 }
 
 /// The first record without keys. What is kept under the digest of its text cannot be changed, so it must hold none.
@@ -476,14 +518,19 @@ fn role_of(node: &Node) -> &str {
 
 /// Whether a workflow runs commands here: by itself, or by agents that are programs of their own.
 pub(crate) fn runs_programs(workflow: &Workflow, models: Option<&Models>) -> bool {
-    let is_program = |node: &Node| match (&node.kind, models) {
+    first_program(workflow, models).is_some()
+}
+
+/// The first node that does.
+fn first_program<'a>(workflow: &'a Workflow, models: Option<&Models>) -> Option<&'a Node> {
+    let is_program = |node: &&Node| match (&node.kind, models) {
         (Kind::Agent(_), Some(models)) => {
             let resolved = models.resolve(workflow, role_of(node), work_of(node));
             resolved.is_ok_and(|resolved| models.agent(&resolved.chosen).is_some())
         }
         _ => false,
     };
-    runs_commands(workflow) || workflow.nodes().iter().any(is_program)
+    first_command(workflow).or_else(|| workflow.nodes().iter().find(is_program))
 }
 
 /// Whether somebody does a role. The mock does every one, where nobody is configured.
@@ -495,6 +542,39 @@ fn status_of(workflow: &Workflow, role: &str, work: Work, models: Option<&Models
         Ok(resolved) => match models.lacks_key(&resolved.chosen) {
             Some(why) => RoleStatus::Keyless { reason: format!("{}: {why}", resolved.chosen) },
             None => RoleStatus::Satisfied,
+        },
+    }
+}
+
+/// Who does a role, as a plan shows it.
+fn role_view(workflow: &Workflow, node: &Node, models: Option<&Models>) -> RoleView {
+    let work = if matches!(node.kind, Kind::Agent(_)) { work_of(node) } else { Work::Ask };
+    let role = role_of(node);
+    let view = RoleView {
+        role: role.to_owned(),
+        nodes: 1,
+        model: Some("mock/mock".to_owned()),
+        price: None,
+        passed_over: Vec::new(),
+        problem: None,
+    };
+    match models.map(|models| models.resolve(workflow, role, work)) {
+        None => view,
+        Some(Err(unsatisfied)) => RoleView { model: None, problem: Some(unsatisfied.reasons.join("; ")), ..view },
+        Some(Ok(resolved)) => RoleView {
+            model: Some(resolved.chosen.to_string()),
+            price: resolved.price.map(|price| PriceView {
+                input: price.input,
+                output: price.output,
+                cached: price.cached,
+                cache_write: price.cache_write,
+            }),
+            passed_over: resolved
+                .passed_over
+                .into_iter()
+                .map(|(model, why)| PassedOverView { model: model.to_string(), why })
+                .collect(),
+            ..view
         },
     }
 }

@@ -39,7 +39,7 @@ pub use gate::{GateView, GatesView};
 pub use graph::{dot, mermaid};
 pub use list::{RunList, RunListItem};
 pub use log::LogLine;
-pub use plan::{PlanNode, PlanView};
+pub use plan::{PlanNode, PlanView, PriceView, RoleView};
 pub use reply::{
     ApplyView, CommandView, CommandsView, DiffView, DoctorView, ErrorView, ExplainView, GraphView, ReplayView,
     VerifyView,

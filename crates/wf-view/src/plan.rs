@@ -11,7 +11,7 @@ use wf_ir::node::{
 use wf_ir::{Glob, Kind, Node, NodeIx, Value, Workflow};
 
 use crate::VERSION;
-use crate::run::WorkflowRef;
+use crate::run::{PassedOverView, WorkflowRef};
 use crate::schema;
 use crate::text::{duration, first_line};
 
@@ -36,12 +36,47 @@ pub struct PlanView {
     pub permissions: PermissionsView,
     /// Every role that a leaf asks for, with how many nodes ask for it.
     pub roles: BTreeMap<String, u64>,
+    /// Who would do each of them now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub who: Vec<RoleView>,
     /// Counts over the whole workflow.
     pub totals: TotalsView,
     /// The nodes at the root, in order.
     pub nodes: Vec<PlanNode>,
     /// What a run returns: expressions by name.
     pub outputs: BTreeMap<String, String>,
+}
+
+/// Who would do a role now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RoleView {
+    /// The role.
+    pub role: String,
+    /// How many nodes ask for it.
+    pub nodes: u64,
+    /// `provider/model`; null where nobody can.
+    pub model: Option<String>,
+    /// What the model costs; null where nobody knows.
+    pub price: Option<PriceView>,
+    /// Models that come first in the role's list, and why it is not one of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOverView>,
+    /// Why nobody can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What a model costs, in micro-dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PriceView {
+    /// Of what it reads.
+    pub input: u64,
+    /// Of what it writes.
+    pub output: u64,
+    /// Of what it reads from its provider's cache; null costs as much as anything else that it reads.
+    pub cached: Option<u64>,
+    /// Of what goes into that cache; null costs as much as anything else that it reads.
+    pub cache_write: Option<u64>,
 }
 
 /// Counts over a workflow.
@@ -205,10 +240,20 @@ impl PlanView {
             budget: workflow.budget().into(),
             permissions: workflow.permissions().into(),
             roles,
+            who: Vec::new(),
             totals,
             nodes: planner.list(workflow.children(), workflow.permissions()),
             outputs: workflow.outputs().iter().map(|(name, expr)| (name.clone(), expr.as_str().to_owned())).collect(),
         }
+    }
+}
+
+impl PlanView {
+    /// The same, with who would do its roles.
+    #[must_use]
+    pub fn done_by(mut self, who: Vec<RoleView>) -> Self {
+        self.who = who;
+        self
     }
 }
 

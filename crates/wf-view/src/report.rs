@@ -1,6 +1,7 @@
 //! The report on a run: how it ended, what that cost, what went wrong, what to do next.
 
 mod markdown;
+mod models;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::run::{
 use crate::schema;
 use crate::text::{rfc3339, shell_word};
 use crate::words::verified_text;
+pub use models::ModelView;
 
 /// The most failures that a report tells in full.
 pub const FAILURES_MAX: usize = 50;
@@ -32,6 +34,8 @@ pub const FAILURES_MAX: usize = 50;
 pub const SLOWEST_MAX: usize = 10;
 /// The most nodes whose costs a report lists.
 pub const NODES_MAX: usize = 50;
+/// The most pairs of a role and a model that a report lists.
+pub const MODELS_MAX: usize = 50;
 
 /// The report on a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -55,6 +59,9 @@ pub struct ReportView {
     pub costs_by_role: Vec<CostView>,
     /// What each node cost with all its instances, the dearest first.
     pub costs_by_node: Vec<CostView>,
+    /// Which models did the roles, and which were passed over. Empty where only the mock was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelView>,
     /// The leaves that took longest.
     pub slowest: Vec<SlowView>,
     /// What failed, where it began to fail.
@@ -210,6 +217,7 @@ impl ReportView {
             budget: state.ledger().into(),
             costs_by_role: by_role,
             costs_by_node: by_node,
+            models: models::models(fold),
             slowest: slowest(fold, facts.now_ms),
             failures,
             failures_total,

@@ -570,7 +570,7 @@ impl InstanceDetail {
     }
 }
 
-fn passed_over(prepared: &Arc<Prepared>) -> Vec<PassedOverView> {
+pub(crate) fn passed_over(prepared: &Arc<Prepared>) -> Vec<PassedOverView> {
     let view = |it: &PassedOver| PassedOverView { model: it.model.clone(), why: it.why.clone() };
     prepared.passed_over.iter().map(view).collect()
 }

@@ -26,6 +26,10 @@ pub enum Wanted {
     Version,
     /// A run of one leaf, in a new state directory.
     OneLeaf,
+    /// Agents whose model answers at once: one alone, and 64 together.
+    Agents,
+    /// Starts of a command, bare and in a sandbox.
+    Sandbox,
     /// `cargo test --workspace`, once built.
     CargoTest,
     /// `cargo xtask test`, once built.
@@ -69,7 +73,7 @@ pub struct Figure {
 }
 
 /// All of them.
-pub const FIGURES: [Figure; 16] = [
+pub const FIGURES: [Figure; 19] = [
     Figure {
         name: "fanout_rate",
         what: "leaves a second of fanout.star, n=1000, width=64",
@@ -208,6 +212,36 @@ pub const FIGURES: [Figure; 16] = [
         threshold: Threshold::AtMost(80.0),
         slow: false,
         value: |it| &it.one_leaf_ms,
+        limit: None,
+    },
+    Figure {
+        name: "agent_turn",
+        what: "the engine's own time for a turn of an agent whose model answers at once and that reads a file",
+        unit: "ms",
+        wanted: &[Wanted::Agents],
+        threshold: Threshold::AtMost(5.0),
+        slow: false,
+        value: |it| &it.agent_turn_ms,
+        limit: None,
+    },
+    Figure {
+        name: "agents_memory",
+        what: "most memory that 64 such agents at once hold, 50 turns each",
+        unit: "MiB",
+        wanted: &[Wanted::Agents],
+        threshold: Threshold::AtMost(400.0),
+        slow: false,
+        value: |it| &it.agents_peak_mib,
+        limit: None,
+    },
+    Figure {
+        name: "sandbox_start",
+        what: "what starting a command in a sandbox takes more than starting it bare, medians of 200 in turns",
+        unit: "ms",
+        wanted: &[Wanted::Sandbox],
+        threshold: Threshold::AtMost(15.0),
+        slow: false,
+        value: |it| &it.sandbox_more_ms,
         limit: None,
     },
     Figure {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use serde_json::Value;
 
 use super::figures::Wanted;
 use super::floor;
@@ -40,6 +41,9 @@ pub(crate) struct Measured {
     pub(crate) kills_s: Vec<f64>,
     pub(crate) version_ms: Vec<f64>,
     pub(crate) one_leaf_ms: Vec<f64>,
+    pub(crate) agent_turn_ms: Vec<f64>,
+    pub(crate) agents_peak_mib: Vec<f64>,
+    pub(crate) sandbox_more_ms: Vec<f64>,
     pub(crate) cargo_test_s: Vec<f64>,
     pub(crate) xtask_test_s: Vec<f64>,
 }
@@ -80,6 +84,14 @@ pub(crate) fn all(program: &Program, wanted: &BTreeSet<Wanted>) -> anyhow::Resul
     }
     if wanted.contains(&Wanted::OneLeaf) {
         measured.one_leaf_ms = repeated(REPETITIONS_SHORT, "a run of one leaf", || one_leaf(program).map(millis))?;
+    }
+    if wanted.contains(&Wanted::Agents) {
+        let said = examples(program, "agents")?;
+        measured.agent_turn_ms = numbers(&said, "ms_per_turn")?;
+        measured.agents_peak_mib = numbers(&said, "peak_mib")?;
+    }
+    if wanted.contains(&Wanted::Sandbox) {
+        measured.sandbox_more_ms = numbers(&examples(program, "sandbox")?, "more_ms")?;
     }
     if wanted.contains(&Wanted::CargoTest) {
         let test = || program.cargo(&["test", "--workspace", "--quiet"]).map(|took| took.as_secs_f64());
@@ -184,6 +196,24 @@ fn recovery(program: &Program, measured: &mut Measured) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What an example of `wf-effects` says each time that it is run.
+fn examples(program: &Program, name: &str) -> anyhow::Result<Vec<Value>> {
+    let example = program.example(name)?;
+    let mut said = Vec::with_capacity(REPETITIONS);
+    for repetition in 0..=REPETITIONS {
+        eprintln!("{name}: {repetition} of {REPETITIONS}");
+        let measured = example()?;
+        if repetition > 0 {
+            said.push(measured);
+        }
+    }
+    Ok(said)
+}
+
+fn numbers(said: &[Value], name: &str) -> anyhow::Result<Vec<f64>> {
+    said.iter().map(|it| it[name].as_f64().with_context(|| format!("{name} was not measured: {it}"))).collect()
+}
+
 fn one_leaf(program: &Program) -> anyhow::Result<Duration> {
     let home = program.dir()?;
     let (took, run) = timed(|| program.fanout(&home, 1, 1));
@@ -208,7 +238,20 @@ fn millis(took: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use serde_json::json;
+
+    use super::{median, numbers};
+
+    #[test]
+    fn what_an_example_says_is_found_or_missed_by_name() {
+        let said = [json!({"ms_per_turn": 0.5, "peak_mib": 21}), json!({"ms_per_turn": 0.25, "peak_mib": 20})];
+        assert_eq!(numbers(&said, "ms_per_turn").unwrap(), [0.5, 0.25]);
+        assert_eq!(numbers(&said, "peak_mib").unwrap(), [21.0, 20.0]);
+        assert_eq!(
+            numbers(&said[..1], "more_ms").unwrap_err().to_string(),
+            r#"more_ms was not measured: {"ms_per_turn":0.5,"peak_mib":21}"#
+        );
+    }
 
     #[test]
     fn a_median_is_a_measurement() {

@@ -94,6 +94,17 @@ impl Program {
         Ok(Self { root: root.to_owned(), binary, scratch, next_dir: AtomicU32::new(0) })
     }
 
+    /// Builds an example of `wf-effects`, optimised. What is given runs it and reads the object that it prints.
+    pub(crate) fn example(&self, name: &str) -> anyhow::Result<impl Fn() -> anyhow::Result<serde_json::Value>> {
+        let mut build = cargo(&self.root);
+        build.args(["build", "--release", "--locked", "--package", "wf-effects", "--example", name]);
+        ensure!(build.stdout(Stdio::null()).status()?.success(), "the release build of {name} failed");
+        let program = self.binary.with_file_name("examples").join(name);
+        let program = program.to_str().context("the program's path is not text")?.to_owned();
+        let root = self.root.clone();
+        Ok(move || Ok(serde_json::from_str(&output(&mut command(&root, &program))?)?))
+    }
+
     /// A new directory, on the disk that the build is on.
     pub(crate) fn dir(&self) -> anyhow::Result<Dir> {
         let path = self.scratch.join(self.next_dir.fetch_add(1, Ordering::Relaxed).to_string());

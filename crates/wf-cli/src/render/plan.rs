@@ -4,9 +4,14 @@ use std::fmt::Write as _;
 
 use wf_view::plan::{CeilingsView, PermissionsView};
 use wf_view::text::{amount, counted, duration, money};
-use wf_view::{PlanNode, PlanView};
+use wf_view::{PlanNode, PlanView, PriceView, RoleView};
 
-use super::style::{Line, Style, Tone};
+use super::style::{Line, Style, Tone, table};
+
+/// The widest column of the table of roles.
+const ROLE_COLUMN_MAX: usize = 48;
+/// Where what is said of a fact begins.
+const FACT_COLUMN: usize = 12;
 
 /// What `plan` prints.
 pub(crate) fn plan_text(plan: &PlanView, style: Style) -> String {
@@ -19,15 +24,17 @@ pub(crate) fn plan_text(plan: &PlanView, style: Style) -> String {
     }
     let mut fact = |name: &str, what: String| {
         if !what.is_empty() {
-            put(Line::of(Tone::Dim, name).pad_to(12).text(&what));
+            put(Line::of(Tone::Dim, name).pad_to(FACT_COLUMN).text(&what));
         }
     };
     let leaves = plan.totals.leaves_max.map(|most| format!("at most {most}"));
     let dynamic = plan.totals.dynamic.then(|| "dynamic: values of the run decide how many".to_owned());
     fact("leaves", leaves.into_iter().chain(dynamic).collect::<Vec<_>>().join("; "));
     fact("budget", ceilings_text(&plan.budget).unwrap_or_else(|| "no ceiling of its own".to_owned()));
-    let roles = plan.roles.iter().map(|(role, nodes)| format!("{role} ({})", counted(*nodes, "node", "nodes")));
-    fact("roles", roles.collect::<Vec<_>>().join(", "));
+    if plan.who.is_empty() {
+        let roles = plan.roles.iter().map(|(role, nodes)| format!("{role} ({})", counted(*nodes, "node", "nodes")));
+        fact("roles", roles.collect::<Vec<_>>().join(", "));
+    }
     fact("may", permissions_text(&plan.permissions).join("; "));
     fact("does", deeds(plan));
     for input in &plan.inputs {
@@ -41,9 +48,51 @@ pub(crate) fn plan_text(plan: &PlanView, style: Style) -> String {
     for (name, expression) in &plan.outputs {
         fact("output", format!("{name} = {expression}"));
     }
+    text.push_str(&who(&plan.who, style));
     text.push('\n');
     branches(&mut text, &plan.nodes, "", style);
     text
+}
+
+/// Who would do the roles, at which price, and why it is not those before them.
+fn who(roles: &[RoleView], style: Style) -> String {
+    let mut rows = Vec::new();
+    for role in roles {
+        let name = if rows.is_empty() { "roles" } else { "" };
+        let (tone, model, price) = match (&role.model, &role.problem) {
+            (Some(model), _) => (Tone::Plain, model.clone(), price_text(role)),
+            (None, why) => (Tone::Bad, "nobody".to_owned(), why.clone().unwrap_or_default()),
+        };
+        rows.push(vec![
+            (Tone::Dim, format!("{name:<0$}", FACT_COLUMN - 2)),
+            (Tone::Plain, role.role.clone()),
+            (Tone::Dim, counted(role.nodes, "node", "nodes")),
+            (tone, model),
+            (Tone::Dim, price),
+        ]);
+        rows.extend(role.passed_over.iter().map(|over| {
+            let blank = || (Tone::Dim, String::new());
+            vec![blank(), blank(), blank(), (Tone::Dim, format!("not {}", over.model)), (Tone::Dim, over.why.clone())]
+        }));
+    }
+    table(&rows, ROLE_COLUMN_MAX, style)
+}
+
+fn price_text(role: &RoleView) -> String {
+    match role.price {
+        _ if role.model.as_deref() == Some("mock/mock") => "costs nothing".to_owned(),
+        None => "its price is not known".to_owned(),
+        Some(PriceView { input, output, cached, cache_write }) => {
+            let parts = [
+                Some(format!("{} in", money(input))),
+                Some(format!("{} out", money(output))),
+                cached.map(|price| format!("{} cached", money(price))),
+                cache_write.map(|price| format!("{} cache write", money(price))),
+            ];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            format!("per million tokens {}", parts.join(", "))
+        }
+    }
 }
 
 /// What it does to the repository and to people, so that nobody is surprised.
@@ -52,7 +101,7 @@ fn deeds(plan: &PlanView) -> String {
     let gates = (totals.gates > 0).then(|| format!("waits for people at {}", counted(totals.gates, "gate", "gates")));
     let deeds = [
         totals.writes_files.then(|| "writes files in trees of its own".to_owned()),
-        totals.runs_commands.then(|| "runs commands (without a sandbox)".to_owned()),
+        totals.runs_commands.then(|| "runs commands".to_owned()),
         gates,
     ];
     deeds.into_iter().flatten().collect::<Vec<_>>().join("; ")

@@ -10,7 +10,8 @@ use expect_test::{Expect, expect};
 use wf_ir::draft::Span;
 use wf_ir::node::Budget;
 use wf_ir::{Diagnostic, Severity};
-use wf_view::{GatesView, InstanceDetail, PlanView, RunList, RunListItem};
+use wf_view::run::PassedOverView;
+use wf_view::{GatesView, InstanceDetail, PlanView, PriceView, RoleView, RunList, RunListItem};
 
 use self::support::{COMBINED, CONTEST, FAN_OUT, GATED, Script, usual, workflow_of};
 use super::live::LiveTree;
@@ -375,7 +376,7 @@ fn a_plan() {
         budget      100.0k tokens, $2.0000
         roles       coder (2 nodes), writer (1 node)
         may         reach no host; know no secret
-        does        writes files in trees of its own; runs commands (without a sandbox)
+        does        writes files in trees of its own; runs commands
         output      summary = sum_up
         output      winner = pick.winner
 
@@ -434,6 +435,44 @@ fn a_plan() {
               needs each
     "#]]
     .assert_eq(&plan::plan_text(&PlanView::of(&workflow_of(FAN_OUT)), WIDE));
+}
+
+#[test]
+fn a_plan_says_who_does_its_roles() {
+    let view = |role: &str, model: Option<&str>| RoleView {
+        role: role.to_owned(),
+        nodes: 2,
+        model: model.map(str::to_owned),
+        price: None,
+        passed_over: Vec::new(),
+        problem: None,
+    };
+    let over = |model: &str, why: &str| PassedOverView { model: model.to_owned(), why: why.to_owned() };
+    let price = PriceView { input: 250_000, output: 2_000_000, cached: Some(25_000), cache_write: None };
+    let roles = vec![
+        RoleView {
+            price: Some(price),
+            passed_over: vec![
+                over("near/org/tiny", "it is not known to have `tools`"),
+                over("far/huge", "out: the provider answered 503"),
+            ],
+            ..view("coder", Some("far/org/small"))
+        },
+        view("default", Some("mock/mock")),
+        RoleView { problem: Some("local/a: there is no provider `local`".to_owned()), ..view("judge", None) },
+        view("writer", Some("near/org/tiny")),
+    ];
+    let text = plan::plan_text(&PlanView::of(&workflow_of(CONTEST)).done_by(roles), WIDE);
+    let shown: Vec<&str> = text.lines().skip(8).take(7).collect();
+    expect![[r#"
+        roles       coder    2 nodes  far/org/small      per million tokens $0.2500 in, $2.0000 out, $0.025…
+                                      not near/org/tiny  it is not known to have `tools`
+                                      not far/huge       out: the provider answered 503
+                    default  2 nodes  mock/mock          costs nothing
+                    judge    2 nodes  nobody             local/a: there is no provider `local`
+                    writer   2 nodes  near/org/tiny      its price is not known
+    "#]]
+    .assert_eq(&shown.join("\n"));
 }
 
 #[test]

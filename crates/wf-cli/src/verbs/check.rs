@@ -48,7 +48,7 @@ pub(crate) async fn check(session: &Session, args: &CheckArgs) -> Result<u8, Err
 /// `plan WORKFLOW`
 pub(crate) async fn plan(session: &Session, args: &CheckArgs) -> Result<u8, Error> {
     let plan = plan_of(&session.environment, &session.project, &options_of(args)).await?;
-    session.out.show(&PlanView::of(&plan.workflow), plan_text);
+    session.out.show(&PlanView::of(&plan.workflow).done_by(plan.who()), plan_text);
     if !plan.preflight.is_empty() && !session.out.is_json() {
         let texts = texts_of(&session.environment, &plan.preflight);
         session.out.message(&diagnostics_text(&plan.preflight, &texts, session.out.message_style()));

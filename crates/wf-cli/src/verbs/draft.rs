@@ -31,7 +31,8 @@ pub(crate) async fn draft(session: &Session, args: DraftArgs) -> Result<u8, Erro
     if !session.out.is_json() {
         session.out.message(&message);
         session.out.message(&drafted.source);
-        session.out.message(&plan_text(&PlanView::of(&drafted.plan.workflow), session.out.message_style()));
+        let view = PlanView::of(&drafted.plan.workflow).done_by(drafted.plan.who());
+        session.out.message(&plan_text(&view, session.out.message_style()));
     }
     if !args.yes && !ask::confirm(session, "Run it? [y/N] ").await? {
         let view = view.with("source", drafted.source.as_str());

@@ -5,6 +5,7 @@
 mod agents;
 mod apply;
 mod bad_input;
+mod bad_models;
 mod canaries;
 mod commands;
 mod decisions;
@@ -14,6 +15,7 @@ mod ground;
 mod hostile_trees;
 mod misfortune;
 mod models;
+mod native_agents;
 mod place;
 mod pool;
 mod repositories;

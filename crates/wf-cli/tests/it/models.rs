@@ -27,7 +27,18 @@ pub(crate) enum Answer {
     Says(Vec<String>),
     /// A status with headers.
     Status(u16, &'static str, String),
+    /// These calls of tools, with their arguments as they are written.
+    Calls(Vec<(&'static str, String)>),
+    /// These bytes, whatever they are.
+    Raw(Vec<u8>),
+    /// These bytes, and then those again and again until nobody reads any more.
+    Flood(Vec<u8>, Vec<u8>),
+    /// Nothing, until nobody waits any more.
+    Stall,
 }
+
+/// How an answer in pieces begins.
+pub(crate) const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
 
 /// A server on this machine, for as long as the test goes on.
 pub(crate) struct Server {
@@ -51,7 +62,7 @@ impl Server {
     }
 
     /// What it was asked so far: bodies.
-    fn asked(&self) -> Vec<Value> {
+    pub(crate) fn asked(&self) -> Vec<Value> {
         self.asked.lock().unwrap().iter().map(|(body, _)| body.clone()).collect()
     }
 }
@@ -79,13 +90,38 @@ fn serve(stream: TcpStream, known: &Mutex<Vec<(Value, String)>>, answer: &dyn Fn
         known.push((body.clone(), headers.clone()));
         known.len() - 1
     };
+    let mut stream = &stream;
     let text = match answer(&Asked { body, headers, number }) {
+        Answer::Raw(bytes) => return stream.write_all(&bytes).ok(),
+        Answer::Flood(head, piece) => {
+            stream.write_all(&head).ok()?;
+            while stream.write_all(&piece).is_ok() {}
+            return None;
+        }
+        Answer::Stall => {
+            let _ = stream.read(&mut [0]);
+            return None;
+        }
+        Answer::Calls(calls) => {
+            let call = |(index, (name, arguments)): (usize, (&str, String))| {
+                let function = json!({"name": name, "arguments": arguments});
+                json!({"index": index, "id": format!("c{number}-{index}"), "type": "function", "function": function})
+            };
+            let calls: Vec<Value> = calls.into_iter().enumerate().map(call).collect();
+            let events = [
+                json!({"model": "tiny-1", "choices": [{"index": 0, "delta": {"tool_calls": calls}}]}),
+                json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}),
+                json!({"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}),
+            ];
+            let events = events.map(|event| format!("data: {event}\n\n"));
+            format!("{HEAD}{}data: [DONE]\n\n", events.concat())
+        }
         Answer::Status(status, headers, body) => {
             let length = body.len();
             format!("HTTP/1.1 {status} x\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}")
         }
         Answer::Says(pieces) => {
-            let mut text = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n".to_owned();
+            let mut text = HEAD.to_owned();
             let mut event = |value: Value| text.push_str(&format!("data: {value}\n\n"));
             for piece in pieces {
                 event(json!({"model": "tiny-1", "choices": [{"index": 0, "delta": {"content": piece}}]}));
@@ -96,7 +132,7 @@ fn serve(stream: TcpStream, known: &Mutex<Vec<(Value, String)>>, answer: &dyn Fn
             text
         }
     };
-    (&stream).write_all(text.as_bytes()).ok()
+    stream.write_all(text.as_bytes()).ok()
 }
 
 pub(crate) fn says(text: impl Into<String>) -> Answer {
@@ -136,7 +172,7 @@ fn place(config: &str) -> Place {
     place
 }
 
-fn configure(place: &Place, config: &str) {
+pub(crate) fn configure(place: &Place, config: &str) {
     std::fs::create_dir_all(place.home()).unwrap();
     std::fs::write(place.home().join("config.toml"), config).unwrap();
 }

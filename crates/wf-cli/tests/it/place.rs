@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use wf_effects::CancelToken;
+use wf_effects::process::{self, Bounds, End, Finished, SpawnError, Spec};
+use wf_effects::sandbox::Host;
 
 /// One directory to work in, and one for state; both go away, and so does every process that works in them.
 pub(crate) struct Place {
@@ -111,6 +115,40 @@ impl Place {
     pub(crate) fn run_env(&self, env: &[(&str, &str)], args: &[&str]) -> Ran {
         let mut command = self.command(&self.dir(), env!("CARGO_BIN_EXE_whaleflow"), args);
         Ran::of(command.envs(env.iter().copied()).output().unwrap())
+    }
+
+    /// Runs the program where nobody can make a sandbox: in one.
+    pub(crate) fn run_caged(&self, args: &[&str]) -> Ran {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_whaleflow"));
+        let root = self.temp.path().canonicalize().unwrap();
+        let command = self.command(&self.dir(), env!("CARGO_BIN_EXE_whaleflow"), args);
+        let text = |text: &std::ffi::OsStr| text.to_str().unwrap().to_owned();
+        let spec = Spec {
+            argv: std::iter::once(command.get_program()).chain(command.get_args()).map(text).collect(),
+            cwd: self.dir(),
+            env: command.get_envs().filter_map(|(name, value)| Some((text(name), text(value?)))).collect(),
+            stdin: None,
+            bounds: Bounds::with_timeout(Duration::from_secs(120)),
+            supervisor: Some(program.clone()),
+            sandbox: Some(Host::default().policy().reading(program.parent().unwrap()).writing(&root)),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        match runtime.block_on(process::run(&spec, &CancelToken::default(), &|_, _| {})) {
+            Ok(Finished { end: End::Exited(code), stdout, stderr, .. }) => {
+                Ran { code, out: stdout.tail(), err: stderr.tail() }
+            }
+            // Nobody can here anyway.
+            Err(SpawnError::Sandbox { .. }) => self.run(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Runs the program with so much memory of its own and no more.
+    pub(crate) fn run_small(&self, memory_kib: u64, args: &[&str]) -> Ran {
+        let script = format!("ulimit -d {memory_kib} && exec \"$0\" \"$@\"");
+        let words = ["-c", &script, env!("CARGO_BIN_EXE_whaleflow")];
+        let args: Vec<&str> = words.iter().chain(args).copied().collect();
+        Ran::of(self.command(&self.dir(), "sh", &args).output().unwrap())
     }
 
     /// Runs the program with another directory before those in which programs are found.

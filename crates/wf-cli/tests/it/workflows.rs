@@ -33,7 +33,8 @@ fn check(args: &[&str], expected: Expect) -> Value {
     let place = Place::new();
     let summary = place.run(args).ok();
     expected.assert_eq(&told(&place, &summary));
-    let again = place.run(args).ok();
+    let elsewhere = Place::new();
+    let again = elsewhere.run(args).ok();
     assert_eq!(again["result_digest"], summary["result_digest"], "the same seed gives the same result");
     assert_ne!(again["run_id"], summary["run_id"]);
     summary
@@ -70,6 +71,45 @@ fn the_main_job() {
         "succeeded" verified "passed" {"files":["memo.c","memo.h"],"lessons":[{"body":"A memo that is asked by several models needs the model in its key.","evidence":["Both branches failed the same two checks before the model was compared."],"kind":"note","title":"Look-up keys say everything that can change the answer"}],"passed":true,"winner":"attempts/wide_key"}
     "#]],
     );
+}
+
+/// The mock answers, and everything else is real: files are edited in trees, and tests run in the sandbox and say what they
+/// found. All of it comes out the same in another home.
+#[test]
+fn the_main_job_edits_files_and_runs_tests() {
+    let seen = || {
+        let place = Place::new();
+        let summary = place.run(&["run", &shipped("rlm_cache_change"), "--json"]).ok();
+        let raw = place.run(&["logs", "@last", "--raw"]).out;
+        assert!(raw.contains("\"sandbox\":\"namespaces\""), "the tests ran in a sandbox");
+        let mut told = String::new();
+        for leaf in ["attempts/wide_key/green[1]/tests", "attempts/wide_key/green[2]/tests", "confirm"] {
+            let value = place.run(&["show", "@last", leaf, "--json"]).ok()["output"].clone();
+            let (passed, code) = (&value["passed"], &value["exit_code"]);
+            told += &format!("{leaf} {passed} {code} {}\n", value["stdout"].as_str().unwrap().lines().last().unwrap());
+        }
+        let patch = place.run(&["diff", "@last", "attempts/wide_key"]).out;
+        let lines = patch.lines().filter(|line| line.starts_with(['+', '-']));
+        told += &lines.map(|line| format!("{line}\n")).collect::<String>();
+        (told, summary["result_digest"].as_str().unwrap().to_owned())
+    };
+    let (told, digest) = seen();
+    expect![[r#"
+        attempts/wide_key/green[1]/tests false 1 3 passed, 2 failed
+        attempts/wide_key/green[2]/tests true 0 5 passed, 0 failed
+        confirm true 0 5 passed, 0 failed
+        --- a/memo.c
+        +++ b/memo.c
+        -    (void)model;
+        -    return entry->used && strcmp(entry->question, question) == 0;
+        +    return entry->used && strcmp(entry->model, model) == 0 && strcmp(entry->question, question) == 0;
+        +        snprintf(entry->model, sizeof entry->model, "%s", model);
+        --- a/memo.h
+        +++ b/memo.h
+        +    char model[32];
+    "#]]
+    .assert_eq(&told);
+    assert_eq!(seen(), (told, digest));
 }
 
 #[test]

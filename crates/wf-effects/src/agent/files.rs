@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wf_ir::{Digest, Glob};
 
-use crate::beneath::{BeneathError, Root};
+use crate::beneath::{BeneathError, Root, normal};
 
 /// Largest file that is read or written, in bytes.
 pub const FILE_BYTES_MAX: u64 = 8 << 20;
@@ -19,7 +20,6 @@ pub const LINE_CHARS_MAX: usize = 2_000;
 /// A tree, and what of it an agent may do.
 pub struct Tree {
     scope: Scope,
-    root: Root,
     /// What the agent has seen, so that it overwrites nothing that it does not know.
     seen: HashMap<String, Digest>,
 }
@@ -27,15 +27,21 @@ pub struct Tree {
 /// Where a tree is, and what of it may be read and written.
 #[derive(Clone, Debug)]
 pub struct Scope {
+    root: Arc<Root>,
     dir: PathBuf,
     reads: Vec<Glob>,
     writes: Vec<Glob>,
 }
 
 impl Scope {
-    /// The tree's directory.
+    /// The tree's directory, for whoever is told where it is.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The tree's files.
+    pub fn root(&self) -> &Root {
+        &self.root
     }
 
     /// What may be read of it; empty is all.
@@ -43,7 +49,7 @@ impl Scope {
         &self.reads
     }
 
-    /// Whether a file may be read.
+    /// Whether a file may be read. Its path is the one without links.
     pub fn may_read(&self, path: &str) -> bool {
         let fits = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(path));
         self.reads.is_empty() || fits(&self.reads) || fits(&self.writes)
@@ -56,8 +62,8 @@ impl Tree {
     /// # Errors
     /// When there is no such directory, or no safe way to its files.
     pub fn open(dir: PathBuf, reads: Vec<Glob>, writes: Vec<Glob>) -> Result<Self, BeneathError> {
-        let root = Root::open(&dir)?;
-        Ok(Self { scope: Scope { dir, reads, writes }, root, seen: HashMap::new() })
+        let root = Arc::new(Root::open(&dir)?);
+        Ok(Self { scope: Scope { root, dir, reads, writes }, seen: HashMap::new() })
     }
 
     /// Where it is, and what of it may be read.
@@ -70,13 +76,18 @@ impl Tree {
         !self.scope.writes.is_empty()
     }
 
-    /// The text of a file, which counts as seen from now on.
+    /// The text of a file, which counts as seen from now on. A link is followed to a file that may be read.
     pub fn text(&mut self, path: &str) -> Result<String, String> {
-        if !self.scope.may_read(path) {
+        let plain = normal(path).map_err(|error| format!("{path}: {error}"))?;
+        if !self.scope.may_read(&plain) {
             return Err(format!("{path}: it is outside of what may be read here"));
         }
-        let bytes = self.bytes(path)?;
-        self.seen.insert(path.to_owned(), Digest::of(&bytes));
+        let real = self.scope.root.real(&plain).map_err(|error| format!("{path}: {error}"))?;
+        if !self.scope.may_read(&real) {
+            return Err(format!("{path}: it is a link to what is outside of what may be read here"));
+        }
+        let bytes = self.bytes(path, &real)?;
+        self.seen.insert(real, Digest::of(&bytes));
         if bytes.contains(&0) {
             return Err(format!("{path}: it is no text, but {} bytes of something else", bytes.len()));
         }
@@ -110,17 +121,17 @@ impl Tree {
 
     /// Makes a file, or writes one anew that was read before.
     pub fn write(&mut self, path: &str, text: &str) -> Result<String, String> {
-        self.check_writable(path)?;
-        let before = match self.root.read(path, FILE_BYTES_MAX) {
+        let plain = self.writable(path)?;
+        let before = match self.scope.root.read_unlinked(&plain, FILE_BYTES_MAX) {
             Ok(bytes) => Some(bytes),
             Err(BeneathError::Missing) => None,
             // Whatever it is that is there, it is not to be replaced.
             Err(error) => return Err(format!("{path}: {error}")),
         };
         if let Some(bytes) = &before {
-            self.check_seen(path, bytes)?;
+            self.check_seen(&plain, bytes)?;
         }
-        self.put(path, text)?;
+        self.put(&plain, text)?;
         let what = if before.is_some() { "written anew" } else { "made" };
         Ok(format!("{path}: {what}, {} bytes", text.len()))
     }
@@ -130,20 +141,20 @@ impl Tree {
         if !self.is_writable() {
             return Err(format!("{path}: nothing may be written here"));
         }
-        self.check_writable(path)?;
-        self.put(path, text)
+        let plain = self.writable(path)?;
+        self.put(&plain, text)
     }
 
     /// Whether something may be written.
     pub fn may_write(&self, path: &str) -> bool {
-        self.scope.writes.iter().any(|glob| glob.matches(path))
+        normal(path).is_ok_and(|plain| self.scope.writes.iter().any(|glob| glob.matches(&plain)))
     }
 
     /// Replaces a text that a file holds once, or wherever it holds it.
     pub fn edit(&mut self, path: &str, old: &str, new: &str, all: bool) -> Result<String, String> {
-        self.check_writable(path)?;
-        let bytes = self.bytes(path)?;
-        self.check_seen(path, &bytes)?;
+        let plain = self.writable(path)?;
+        let bytes = self.bytes(path, &plain)?;
+        self.check_seen(&plain, &bytes)?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{path}: it is no text"))?;
         if old.is_empty() {
             return Err("`old` is empty: it must be a text that the file holds".to_owned());
@@ -156,7 +167,7 @@ impl Tree {
                 return Err(format!("{path}: it holds `old` {count} times; give more of it, or set `all`"));
             }
         };
-        self.put(path, &changed)?;
+        self.put(&plain, &changed)?;
         Ok(format!("{path}: {count} replaced"))
     }
 
@@ -164,21 +175,31 @@ impl Tree {
         if text.len() as u64 > FILE_BYTES_MAX {
             return Err(format!("{path}: it would be longer than {FILE_BYTES_MAX} bytes"));
         }
-        self.root.write(path, text.as_bytes()).map_err(|error| format!("{path}: {error}"))?;
+        self.scope.root.write(path, text.as_bytes()).map_err(|error| format!("{path}: {error}"))?;
         self.seen.insert(path.to_owned(), Digest::of(text.as_bytes()));
         Ok(())
     }
 
-    fn bytes(&self, path: &str) -> Result<Vec<u8>, String> {
-        self.root.read(path, FILE_BYTES_MAX).map_err(|error| format!("{path}: {error}"))
+    fn bytes(&self, path: &str, real: &str) -> Result<Vec<u8>, String> {
+        self.scope.root.read_unlinked(real, FILE_BYTES_MAX).map_err(|error| format!("{path}: {error}"))
     }
 
-    fn check_writable(&self, path: &str) -> Result<(), String> {
-        if self.may_write(path) {
-            return Ok(());
+    /// The path of what may be written, as it is compared with globs. Links are not written through: what they lead to
+    /// has a path of its own.
+    fn writable(&self, path: &str) -> Result<String, String> {
+        let plain = normal(path).map_err(|error| format!("{path}: {error}"))?;
+        if !self.may_write(&plain) {
+            let scope: Vec<&str> = self.scope.writes.iter().map(Glob::as_str).collect();
+            return Err(format!("{path}: it is outside of what may be written here: {}", scope.join(", ")));
         }
-        let scope: Vec<&str> = self.scope.writes.iter().map(Glob::as_str).collect();
-        Err(format!("{path}: it is outside of what may be written here: {}", scope.join(", ")))
+        match self.scope.root.real(&plain) {
+            Ok(real) if real == plain => Ok(plain),
+            Ok(real) if self.scope.may_read(&real) => {
+                Err(format!("{path}: it is a link, which is not written through; what it leads to is {real}"))
+            }
+            Ok(_) => Err(format!("{path}: it is a link, which is not written through")),
+            Err(error) => Err(format!("{path}: {error}")),
+        }
     }
 
     fn check_seen(&self, path: &str, bytes: &[u8]) -> Result<(), String> {

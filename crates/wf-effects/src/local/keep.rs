@@ -1,26 +1,22 @@
 //! What is too large for a record becomes a blob, durable before anything names it.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use ignore::WalkBuilder;
-use rustix::fs::OFlags;
 use wf_ir::{Digest, Glob, Value};
 use wf_kernel::ValueRef;
 use wf_store::BlobError;
 
 use super::failed::{Failed, defect, failure};
+use crate::beneath::Root;
 use crate::contract::Ctx;
 
 /// Most files kept of one leaf.
 pub(super) const ARTIFACTS_MAX: usize = 64;
 /// Largest file kept, in bytes.
 pub(super) const ARTIFACT_BYTES_MAX: u64 = 8 << 20;
-/// Most entries of a tree that are looked at for them.
-const ENTRIES_MAX: usize = 500_000;
 
 /// A reference to `value`; its text is stored first where it is too large to be inline.
 pub(super) async fn value(value: Arc<Value>, ctx: &Ctx) -> Result<ValueRef, Failed> {
@@ -70,35 +66,15 @@ pub(super) async fn artifacts(dir: &Path, globs: &[Glob], ctx: &Ctx) -> Result<B
 }
 
 fn matching(dir: &Path, globs: &[Glob]) -> Vec<(String, Vec<u8>)> {
-    let walk = WalkBuilder::new(dir)
-        .standard_filters(false)
-        .follow_links(false)
-        .sort_by_file_name(std::ffi::OsStr::cmp)
-        .filter_entry(|entry| entry.file_name() != ".git")
-        .build();
     let mut found = Vec::new();
-    for entry in walk.take(ENTRIES_MAX).flatten() {
-        if found.len() == ARTIFACTS_MAX {
-            break;
-        }
-        let Some(path) = entry.path().strip_prefix(dir).ok().and_then(Path::to_str) else { continue };
-        if entry.file_type().is_some_and(|kind| kind.is_file())
-            && globs.iter().any(|glob| glob.matches(path))
-            && let Some(bytes) = read(entry.path())
+    let Ok(root) = Root::open(dir) else { return found };
+    root.walk(false, &mut |file| {
+        if let Some(path) = file.path.to_str().filter(|path| globs.iter().any(|glob| glob.matches(path)))
+            && let Some(bytes) = file.read(ARTIFACT_BYTES_MAX)
         {
             found.push((path.to_owned(), bytes));
         }
-    }
+        if found.len() == ARTIFACTS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     found
-}
-
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags as i32).open(path).ok()?;
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= ARTIFACT_BYTES_MAX) {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(ARTIFACT_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= ARTIFACT_BYTES_MAX).then_some(bytes)
 }

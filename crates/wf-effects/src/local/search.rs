@@ -1,18 +1,18 @@
 //! Performing a search: the engine itself looks, in its branch's tree or in a copy of a commit.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use wf_ir::node::Search;
 use wf_kernel::effect::{LeafRequest, TreeUse};
 use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Outcome, Usage};
 
 use super::failed::{Failed, defect, failure};
 use super::{LocalEffects, keep, success};
+use crate::beneath::Root;
 use crate::contract::Ctx;
 use crate::git::SnapshotDir;
-use crate::search::{SearchError, search};
+use crate::search::{Search, SearchError, search};
 
 /// Where a leaf that only reads finds its tree.
 struct Place {
@@ -27,18 +27,17 @@ impl LocalEffects {
         &self,
         leaf: &LeafRequest,
         prepared: &Prepared,
-        node: &Search,
+        node: &wf_ir::node::Search,
         ctx: &Ctx,
     ) -> Result<Outcome, Failed> {
         let request = keep::load(&prepared.request, ctx).await?;
         let pattern = request.get("pattern").as_str().unwrap_or_default().to_owned();
         let place = self.place(leaf).await?;
-        let (dir, reads, matches_max, cancel) =
-            (place.dir.clone(), node.reads.clone(), node.matches_max, ctx.cancel.clone());
+        let root = Root::open(&place.dir);
+        let root = root.map_err(|error| failure("tree", format!("the tree cannot be opened: {error}")))?;
+        let (reads, matches_max, cancel) = (node.reads.clone(), node.matches_max, ctx.cancel.clone());
         let found = tokio::task::spawn_blocking(move || {
-            let request =
-                crate::search::Search { root: Path::new(&dir), pattern: &pattern, reads: &reads, matches_max };
-            search(&request, &cancel)
+            search(&Search { root: &root, pattern: &pattern, reads: &reads, matches_max }, &cancel)
         });
         match found.await.map_err(defect)? {
             Ok(value) => {
@@ -48,7 +47,6 @@ impl LocalEffects {
             }
             Err(SearchError::Cancelled) => Ok(Outcome::Cancelled { usage: Usage::default() }),
             Err(SearchError::Pattern(reason)) => Err(failure("pattern", reason)),
-            Err(SearchError::Tree(reason)) => Err(failure("tree", reason)),
         }
     }
 

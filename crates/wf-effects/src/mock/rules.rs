@@ -101,6 +101,11 @@ impl Rules {
         self.rules.len()
     }
 
+    /// Whether some rule says what an agent does with its tools.
+    pub fn has_turns(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.turns.is_empty())
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -23,7 +23,7 @@ use super::raw::{Seal, seal_mount};
 /// Where the new root is put until it is the root. It must be a directory on every machine.
 const BASE: &str = "/proc";
 /// Device files that are there.
-const DEVICES: [&str; 5] = ["full", "null", "random", "urandom", "zero"];
+pub(super) const DEVICES: [&str; 5] = ["full", "null", "random", "urandom", "zero"];
 /// Links in `/dev`.
 const DEVICE_LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),

@@ -104,9 +104,10 @@ const HIDDEN: [&str; 27] = [
     "/var/spool",
 ];
 
-/// Parts of `/sys` that root could look into the machine by.
-const HIDDEN_SYS: [&str; 5] =
-    ["/sys/firmware", "/sys/fs/bpf", "/sys/fs/cgroup", "/sys/kernel/debug", "/sys/kernel/security"];
+/// What `/sys` says of the machine: its devices, interfaces, disks, and what root could look into the kernel by.
+const HIDDEN_SYS: &str = "/sys";
+/// Of that, processors and memory: programs decide by it how many threads they start.
+const SHOWN_SYS: &str = "/sys/devices/system";
 
 /// Directories that each sandbox has for itself.
 const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
@@ -159,10 +160,11 @@ impl Host {
     /// A policy that allows nothing but to read what is not hidden.
     pub fn policy(&self) -> Policy {
         let mut policy = Policy { places: Vec::new(), network: Vec::new(), limits: self.limits };
-        let system = HIDDEN.iter().chain(&HIDDEN_SYS).map(PathBuf::from);
+        let system = HIDDEN.iter().chain([&HIDDEN_SYS]).map(PathBuf::from);
         for path in system.chain(self.homes.iter().cloned()).chain(self.hidden.iter().cloned()) {
             policy.add(&path, View::Hidden);
         }
+        policy.add(Path::new(SHOWN_SYS), View::Read);
         for path in PRIVATE {
             policy.add(Path::new(path), View::Private);
         }

@@ -2,7 +2,7 @@
 //! (seccomp), resources, and at last every capability.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
@@ -16,6 +16,7 @@ use rustix::thread::{
 };
 
 use super::jail::Stage;
+use super::mounts::DEVICES;
 use super::policy::Limits;
 use super::syscalls;
 
@@ -87,6 +88,10 @@ fn landlock<'a>(writable: impl Iterator<Item = &'a Path>) -> io::Result<()> {
     for path in writable {
         let rights = if path.is_dir() { all } else { AccessFs::from_file(LANDLOCK) };
         ruleset = allow(ruleset, path, rights)?;
+    }
+    // Devices of its own, of which none keeps anything: who could not write `/dev/null` could do little.
+    for path in DEVICES.iter().map(|name| Path::new("/dev").join(name)).chain([PathBuf::from("/dev/pts")]) {
+        ruleset = allow(ruleset, &path, AccessFs::from_file(LANDLOCK))?;
     }
     // Without Landlock in the kernel the mounts alone hold; the tier says so.
     ruleset.restrict_self().map_err(io::Error::other)?;

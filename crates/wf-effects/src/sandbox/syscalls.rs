@@ -73,23 +73,33 @@ const DENIED: [i64; 44] = [
 ];
 
 /// Refused as if the kernel did not have them, so that programs take the way that can be judged: the arguments of
-/// `clone3` are in memory, and what `io_uring` is asked to do passes no filter at all.
-const ABSENT: [i64; 4] =
-    [libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+/// `clone3` and `openat2` are in memory, and what `io_uring` is asked to do passes no filter at all.
+const ABSENT: [i64; 5] = [
+    libc::SYS_clone3,
+    libc::SYS_openat2,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+];
 
 /// Where a file's new mode is given, and where the flags are that say whether it counts. A program that runs as its
 /// owner whoever starts it would outlive the sandbox.
-const MODES: [(i64, u8, Option<u8>); 4] = [
+const MODES: [(i64, u8, Option<u8>); 5] = [
     (libc::SYS_fchmod, 1, None),
     (libc::SYS_fchmodat, 2, None),
     (libc::SYS_fchmodat2, 2, None),
+    (libc::SYS_mknodat, 2, None),
     (libc::SYS_openat, 3, Some(2)),
 ];
 #[cfg(target_arch = "x86_64")]
-const MODES_OLD: [(i64, u8, Option<u8>); 3] =
-    [(libc::SYS_chmod, 1, None), (libc::SYS_open, 2, Some(1)), (libc::SYS_creat, 1, None)];
+const MODES_OLD: [(i64, u8, Option<u8>); 4] =
+    [(libc::SYS_chmod, 1, None), (libc::SYS_mknod, 1, None), (libc::SYS_open, 2, Some(1)), (libc::SYS_creat, 1, None)];
 #[cfg(not(target_arch = "x86_64"))]
 const MODES_OLD: [(i64, u8, Option<u8>); 0] = [];
+
+/// Flags with which a file is made: `O_CREAT`, and what `O_TMPFILE` adds to `O_DIRECTORY`.
+const CREATING: [u64; 2] =
+    [libc::O_CREAT.unsigned_abs() as u64, (libc::O_TMPFILE & !libc::O_DIRECTORY).unsigned_abs() as u64];
 
 /// Terminal requests that put words into a person's mouth: TIOCSTI and TIOCLINUX.
 const TERMINAL_REQUESTS: [u64; 2] = [0x5412, 0x541c];
@@ -116,12 +126,15 @@ fn filters() -> io::Result<Vec<BpfProgram>> {
     }
     for (call, mode, flags) in MODES.into_iter().chain(MODES_OLD) {
         for bit in [libc::S_ISUID, libc::S_ISGID].map(u64::from) {
-            let mut conditions = vec![condition(mode, SeccompCmpOp::MaskedEq(bit), bit)?];
-            let creates = u64::from(libc::O_CREAT.unsigned_abs());
-            if let Some(flags) = flags {
-                conditions.push(condition(flags, SeccompCmpOp::MaskedEq(creates), creates)?);
+            let set = condition(mode, SeccompCmpOp::MaskedEq(bit), bit)?;
+            let Some(flags) = flags else {
+                add(call, vec![rule(vec![set])?]);
+                continue;
+            };
+            for creating in CREATING {
+                let creates = condition(flags, SeccompCmpOp::MaskedEq(creating), creating)?;
+                add(call, vec![rule(vec![set.clone(), creates])?]);
             }
-            add(call, vec![rule(conditions)?]);
         }
     }
     for request in TERMINAL_REQUESTS {

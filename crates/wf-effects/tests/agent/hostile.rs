@@ -67,11 +67,10 @@ async fn no_path_leads_out_of_the_tree() {
         "..",
         "x\0y",
         "dir",
-        "a//b",
         "/proc/self/environ",
         &absolute,
         &up,
-        &"a/".repeat(600),
+        &"a/".repeat(3_000),
     ];
     let everything = || vec![Glob::parse("**").unwrap()];
     for path in paths {

@@ -1,12 +1,14 @@
 //! Which model does a role, why others do not, and what it costs.
 
+use std::collections::BTreeMap;
+
 use expect_test::{Expect, expect};
 use wf_effects::external::{AgentKind, AgentSpec, AgentTimeouts};
 use wf_effects::models::catalog::{Wanted, Work};
 use wf_effects::models::outage::{Health, Outages};
 use wf_effects::models::price::{estimate, usd_micros};
 use wf_effects::models::{
-    Catalog, Feature, ModelRef, ModelSpec, ModelUsage, Price, PriceTable, ProviderKind, RoleSpec,
+    Catalog, Feature, ModelRef, ModelSpec, ModelUsage, Price, PriceTable, ProviderKind, ProviderSpec, RoleSpec,
 };
 use wf_ir::node::Driver;
 use wf_ir::{Decimal, Value};
@@ -222,7 +224,11 @@ fn a_sum_with_something_unknown_is_unknown() {
 #[test]
 fn tables_of_prices() {
     let vendored = PriceTable::vendored().unwrap();
-    assert_eq!((vendored.len(), vendored.source()), (0, "none"));
+    let facts = (vendored.len(), vendored.source(), vendored.as_of());
+    assert_eq!(facts, (20, "https://github.com/anomalyco/models.dev", "2026-11-21"));
+    // Whoever changes a figure changes what runs record, and sees it here.
+    expect!["ceb0e3315536f4a446c0d2f84f23d9c6bf7a24476cfb157b6a9efb3d5f4d0f27"]
+        .assert_eq(&vendored.digest().to_string());
     assert_eq!(usd_micros(&Value::Decimal(Decimal::from_micros(100_000).unwrap())), Some(100_000));
     assert_eq!(usd_micros(&Value::Int(-1)), None);
     assert_eq!(usd_micros(&Value::from("1")), None);
@@ -237,6 +243,50 @@ fn tables_of_prices() {
         the table of prices: TOML parse error at line 1, column 1
         the table of prices: h: m: a price is a number of at least 0"#]]
     .assert_eq(&shown.join("\n"));
+}
+
+#[test]
+fn a_price_of_the_table_is_taken_unless_the_user_says_another() {
+    let resolve = |base_url: &str, price: Option<Price>, prices: PriceTable| {
+        let model = ModelSpec { price, ..ModelSpec::default() };
+        let provider = ProviderSpec {
+            models: BTreeMap::from([("claude-haiku-4-5".to_owned(), model)]),
+            ..spec(ProviderKind::Anthropic, base_url)
+        };
+        let role = RoleSpec {
+            models: vec![ModelRef { provider: "far".to_owned(), model: "claude-haiku-4-5".to_owned() }],
+            ..RoleSpec::default()
+        };
+        let catalog = Catalog {
+            providers: BTreeMap::from([("far".to_owned(), provider)]),
+            roles: BTreeMap::from([("default".to_owned(), role)]),
+            prices,
+            ..Catalog::default()
+        };
+        let resolved = catalog.resolve("default", &Wanted::default(), &Health::default()).unwrap();
+        (resolved.price, catalog.digest())
+    };
+    let table = || PriceTable::vendored().unwrap();
+    let own = Price { input: 7, output: 8, cached: None, cache_write: None };
+    let (vendored, digest) = resolve("https://api.anthropic.com/v1", None, table());
+    let listed = Price { input: 1_000_000, output: 5_000_000, cached: Some(100_000), cache_write: Some(1_250_000) };
+    assert_eq!(vendored, Some(listed));
+    assert_eq!(resolve("https://api.anthropic.com/v1", Some(own), table()).0, Some(own));
+    // Who stands between may charge something else.
+    assert_eq!(resolve("https://api.anthropic.com.example.org/v1", None, table()).0, None);
+    // A run records the digest of its catalog, and with it that of the table.
+    let (none, other) = resolve("https://api.anthropic.com/v1", None, PriceTable::default());
+    assert_eq!((none, digest == other), (None, false));
+    assert_eq!(resolve("https://api.anthropic.com/v1", None, table()).1, digest);
+    // The most that a call can cost is what comes of the same price each time.
+    let usage = ModelUsage {
+        input_tokens: Some(1_000_000),
+        output_tokens: Some(10),
+        cached_tokens: Some(500_000),
+        cache_write_tokens: Some(100_000),
+        reasoning_tokens: None,
+    };
+    assert_eq!(listed.cost(&usage), Some(400_000 + 50_000 + 125_000 + 50));
 }
 
 /// Who does a role, for each kind of work.

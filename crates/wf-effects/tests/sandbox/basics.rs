@@ -25,6 +25,13 @@ fn output_and_ends_pass_through() {
         stderr: "err\n""#]],
     );
     check(
+        "echo x > /dev/null && echo y >> /dev/null && echo written; echo x > /dev/full; nproc > src/n; test -s src/n; ls /sys /sys/devices/system | head -3",
+        expect![[r#"
+            Exited(0)
+            stdout: "written\n/sys:\ndevices\n\n"
+            stderr: "sh: 1: echo: echo: I/O error\n""#]],
+    );
+    check(
         "kill -9 $$",
         expect![[r#"
         Signalled(9)

@@ -7,6 +7,10 @@ use crate::setup::{World, has_sandbox};
 
 /// At least so many attempts must succeed without a sandbox.
 const COUNTED_MIN: usize = 80;
+/// At most so many may fail without one as well, because this machine lacks a program, or is no root.
+const IDLE_MAX: usize = 40;
+/// How many there are.
+const ATTEMPTS: usize = 125;
 
 // What each attempt finds: `$HOME` with secrets, `$OUT` beside the tree, `$STATE` of the engine, `$SOCK` with somebody
 // listening, `$PORT` with somebody listening on this machine, `$PEER`, a process outside with a secret in its
@@ -151,7 +155,7 @@ const REACHING: [(&str, &str); 15] = [
 const PROCESSES: [(&str, &str); 13] = [
     ("somebody's environment", "tr '\\0' '\\n' < /proc/$PEER/environ | grep -q SECRET && echo ESCAPED"),
     ("anybody's environment", "cat /proc/[0-9]*/environ 2>/dev/null | grep -aq PEERSECRET && echo ESCAPED"),
-    ("somebody's command line", "cat /proc/[0-9]*/cmdline 2>/dev/null | grep -aq PEERMARK && echo ESCAPED"),
+    ("somebody's command line", "cat /proc/[0-9]*/cmdline 2>/dev/null | grep -aq PEER[M]ARK && echo ESCAPED"),
     ("kill", "kill -0 $PEER && echo ESCAPED"),
     ("kill for good", "kill -9 $PEER && echo ESCAPED"),
     ("stop", "kill -STOP $PEER && kill -CONT $PEER && echo ESCAPED"),
@@ -168,7 +172,7 @@ const PROCESSES: [(&str, &str); 13] = [
 ];
 
 /// The sandbox itself, and what outlives it.
-const KERNEL: [(&str, &str); 11] = [
+const KERNEL: [(&str, &str); 16] = [
     ("a namespace of users", "unshare -U true && echo ESCAPED"),
     ("a namespace of mounts as root", "unshare -Ur true && echo ESCAPED"),
     ("mount in a namespace", "unshare -Urm mount -t tmpfs x /mnt && echo ESCAPED"),
@@ -177,6 +181,23 @@ const KERNEL: [(&str, &str); 11] = [
     (
         "a setuid file made so",
         "python3 -c 'import os; os.close(os.open(\"t\", os.O_CREAT|os.O_WRONLY, 0o4755))' && test -u t && echo ESCAPED",
+    ),
+    ("a setuid file by creat", "perl -e '$f=\"t\"; exit(syscall(85, $f, 04755) < 0)' && test -u t && echo ESCAPED"),
+    (
+        "a setuid file by mknod",
+        "perl -e '$f=\"t\"; exit(syscall(133, $f, 0104755, 0) < 0)' && test -u t && echo ESCAPED",
+    ),
+    (
+        "a setuid file by mknodat",
+        "perl -e '$f=\"t\"; exit(syscall(259, -100, $f, 0104755, 0) < 0)' && test -u t && echo ESCAPED",
+    ),
+    (
+        "a setuid file by openat2",
+        "perl -e '$f=\"t\"; $h=pack(\"QQQ\", 0101, 04755, 0); exit(syscall(437, -100, $f, $h, 24) < 0)' && test -u t && echo ESCAPED",
+    ),
+    (
+        "a setuid file without a name at first",
+        "python3 -c 'import os; f=os.open(\".\", os.O_TMPFILE|os.O_WRONLY, 0o4755); os.link(f\"/proc/self/fd/{f}\", \"t\", src_dir_fd=f, follow_symlinks=True)' && test -u t && echo ESCAPED",
     ),
     ("trace a child", "strace -o /dev/null true && echo ESCAPED"),
     ("the keyring", "perl -e 'exit(syscall(250, 0, -3, 0) < 0)' && echo ESCAPED"),
@@ -241,7 +262,9 @@ fn no_attempt_gets_out() {
     let mut escaped = Vec::new();
     let mut counted = 0;
     let mut idle = Vec::new();
-    for (name, script) in attempts() {
+    let all = attempts();
+    assert_eq!(all.len(), ATTEMPTS);
+    for (name, script) in all {
         let inside = attempt(script, true);
         if has_escaped(&inside) {
             escaped.push(format!("{name}: {}", inside.stderr.tail()));
@@ -252,7 +275,9 @@ fn no_attempt_gets_out() {
             false => idle.push(format!("{name}: {}", outside.stderr.tail())),
         }
     }
-    println!("{counted} attempts get out without a sandbox; {} cannot on this machine: {idle:#?}", idle.len());
+    println!("{ATTEMPTS} attempts, none gets out; {counted} do without a sandbox");
+    println!("SKIPPED {} of them, which cannot on this machine in either way: {idle:#?}", idle.len());
     assert_eq!(escaped, Vec::<String>::new());
-    assert!(counted >= COUNTED_MIN, "only {counted} attempts count here");
+    assert_eq!(counted + idle.len(), ATTEMPTS);
+    assert!(counted >= COUNTED_MIN && idle.len() <= IDLE_MAX, "only {counted} attempts count here");
 }

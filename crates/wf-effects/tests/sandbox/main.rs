@@ -6,6 +6,8 @@
 mod basics;
 mod builds;
 mod escapes;
+mod limits;
 mod network;
 mod paths;
 mod setup;
+mod tools;

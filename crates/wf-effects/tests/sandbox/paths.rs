@@ -12,8 +12,8 @@ use wf_effects::beneath::{BeneathError, Root};
 use crate::setup::is_long;
 
 /// Iterations of the race.
-const RACE_LONG: u32 = 1_000_000;
-const RACE_SHORT: u32 = 5_000;
+pub(crate) const RACE_LONG: u32 = 1_000_000;
+pub(crate) const RACE_SHORT: u32 = 5_000;
 
 /// What lies outside, by name and content.
 const OUTSIDE: [(&str, &str); 4] =
@@ -41,7 +41,7 @@ const LINKS: [(&str, &str); 18] = [
     ("long", "./././src/../../out"),
 ];
 
-fn plant(at: &Path) {
+pub(crate) fn plant(at: &Path) {
     let tree = at.join("tree");
     std::fs::create_dir_all(tree.join("src/deep/er")).unwrap();
     std::fs::write(tree.join("src/a.rs"), "fn a() {}\n").unwrap();
@@ -57,7 +57,7 @@ fn plant(at: &Path) {
 }
 
 /// Everything outside of the tree, with its content.
-fn outside(at: &Path) -> BTreeMap<String, String> {
+pub(crate) fn outside(at: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![at.to_owned()];
     while let Some(dir) = open.pop() {
@@ -78,7 +78,7 @@ fn outside(at: &Path) -> BTreeMap<String, String> {
 }
 
 /// Paths that lead out, each of them once.
-fn paths(at: &Path) -> BTreeSet<String> {
+pub(crate) fn paths(at: &Path) -> BTreeSet<String> {
     let at = at.display().to_string();
     let mut paths = BTreeSet::new();
     let targets = ["out/file", "out/dir", "secret", "out/new", "out/sub/deep/x"];
@@ -195,7 +195,7 @@ fn no_path_leads_out() {
     .assert_eq(&format!("{tried} tried\n{ends}"));
 }
 
-struct Stopping<'a>(&'a AtomicBool);
+pub(crate) struct Stopping<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stopping<'_> {
     fn drop(&mut self) {

@@ -25,6 +25,7 @@ pub(super) fn write(report: &ReportView) -> String {
     branches(&mut text, report);
     contests(&mut text, report);
     costs(&mut text, report);
+    models(&mut text, report);
     slowest(&mut text, report);
     failures(&mut text, report);
     people(&mut text, report);
@@ -174,6 +175,42 @@ fn costs(text: &mut String, report: &ReportView) {
                 known(cost.usage.cost_usd_micros.map(money))
             );
         }
+        text.push('\n');
+    }
+}
+
+/// Who did the roles, and who was passed over.
+fn models(text: &mut String, report: &ReportView) {
+    if report.models.is_empty() {
+        return;
+    }
+    _ = writeln!(text, "## Models\n");
+    _ = writeln!(text, "| role | model | leaves | a million tokens in | out |\n|---|---|---|---|---|");
+    for model in &report.models {
+        let of = |name: &str| {
+            let price = model.price.as_ref().and_then(|price| price.get(name).as_int());
+            known(price.and_then(|micros| u64::try_from(micros).ok()).map(money))
+        };
+        _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            code(&model.role),
+            code(&model.model),
+            model.leaves,
+            of("input"),
+            of("output")
+        );
+    }
+    text.push('\n');
+    let mut is_any = false;
+    for model in &report.models {
+        for over in &model.passed_over {
+            is_any = true;
+            let (role, over, why) = (code(&model.role), code(&over.model), plain(&over.why));
+            _ = writeln!(text, "- {role} was not done by {over}: {why}");
+        }
+    }
+    if is_any {
         text.push('\n');
     }
 }

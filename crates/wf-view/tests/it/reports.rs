@@ -1,10 +1,13 @@
 //! Reports on runs.
 
 use expect_test::expect;
+use wf_ir::Value;
 use wf_ir::node::Budget;
+use wf_kernel::record::PassedOver;
+use wf_kernel::{Effect, Outcome};
 use wf_view::{LogLine, ReportView};
 
-use crate::support::{COMBINED, CONTEST, GATED, Script, usual};
+use crate::support::{COMBINED, CONTEST, GATED, Script, usual, value};
 
 #[test]
 fn a_report_on_a_success() {
@@ -329,6 +332,70 @@ fn a_report_as_json() {
           ]
         ]"#]]
     .assert_eq(&serde_json::to_string_pretty(&(report.costs_by_role, report.failures, report.next)).unwrap());
+}
+
+/// As usual, by models of which one was not asked first.
+fn resolved(effect: &Effect) -> Outcome {
+    let Outcome::Prepared(mut prepared) = usual(effect) else { return usual(effect) };
+    if *prepared.role != Value::Null {
+        prepared.role = value(r#"{"model": "org/tiny", "provider": "far", "params": {}}"#);
+        prepared.price = Some(value(r#"{"input": 250000, "output": 2000000}"#));
+        let is_first = effect.id.subject.contains("good");
+        let over = |model: &str, why: &str| PassedOver { model: model.to_owned(), why: why.to_owned() };
+        prepared.passed_over = if is_first { vec![over("near/a_b", "out: it said | no")] } else { Vec::new() };
+    }
+    Outcome::Prepared(prepared)
+}
+
+#[test]
+fn a_report_says_who_was_asked_and_who_was_not() {
+    let script = Script::begin(CONTEST, Budget::default()).finish(resolved);
+    let report = ReportView::of(&script.fold(), &script.facts());
+    let text = report.to_markdown();
+    let from = text.find("## Models").unwrap();
+    let to = text[from..].find("## Slowest").unwrap();
+    expect![[r#"
+        ## Models
+
+        | role | model | leaves | a million tokens in | out |
+        |---|---|---|---|---|
+        | `coder` | `far/org/tiny` | 2 | $0.2500 | $2.0000 |
+        | `writer` | `far/org/tiny` | 1 | $0.2500 | $2.0000 |
+
+        - `coder` was not done by `near/a_b`: out: it said \| no
+
+    "#]]
+    .assert_eq(&text[from..from + to]);
+    expect![[r#"
+        [
+          {
+            "role": "coder",
+            "model": "far/org/tiny",
+            "leaves": 2,
+            "price": {
+              "input": 250000,
+              "output": 2000000
+            },
+            "passed_over": [
+              {
+                "model": "near/a_b",
+                "why": "out: it said | no"
+              }
+            ]
+          },
+          {
+            "role": "writer",
+            "model": "far/org/tiny",
+            "leaves": 1,
+            "price": {
+              "input": 250000,
+              "output": 2000000
+            }
+          }
+        ]"#]]
+    .assert_eq(&serde_json::to_string_pretty(&report.models).unwrap());
+    let mocked = Script::begin(CONTEST, Budget::default()).finish(usual);
+    assert_eq!(ReportView::of(&mocked.fold(), &mocked.facts()).models, []);
 }
 
 #[test]
