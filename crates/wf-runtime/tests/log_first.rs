@@ -140,7 +140,7 @@ async fn no_effect_begins_before_its_order_is_durable() {
     let (too_early, begun) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
     let effects = Watched {
         inner: LocalEffects::new(LocalOptions {
-        sessions: Default::default(),
+            sessions: Default::default(),
             sandbox: None,
             catalog: Catalog { rules: Rules::default(), seed: 7, is_paced: false },
             trees: None,

@@ -70,6 +70,7 @@ fn a_base_and_a_repository_that_do_not_serve() {
 
 /// Runs the workflow where something else is mounted at the place of the trees, which nobody else sees. None is that
 /// this machine does not let us.
+#[expect(clippy::print_stdout, reason = "a test that cannot be made here says so")]
 fn run_over(place: &Place, options: &str, then: &str) -> Option<Ran> {
     let trees = place.home().join("cache/trees");
     std::fs::create_dir_all(&trees).unwrap();
