@@ -375,9 +375,9 @@ fn files_that_an_agent_asks_for_are_those_of_its_tree() {
         {"stream":"refused","text":"src/../docs/b.txt: it is outside of the tree"}
         {"stream":"think","text":"nullnull{\"code\":-32603,\"message\":\"docs/b.txt: it is outside of what may be written here: src/**\"}{\"code\":-32603,\"message\":\"/tmp/x: it is outside of the tree\"}{\"code\":-32603,\"message\":\"src/../docs/b.txt: it is outside of the tree\"}"}
         {"stream":"call","text":"write .git/config"}
-        {"stream":"refused","text":".git/config: it is outside of what may be written here: src/**"}
+        {"stream":"refused","text":".git/config: the path names git's own files"}
         {"stream":"say","text":"done"}
-        {"stream":"think","text":"{\"code\":-32603,\"message\":\".git/config: it is outside of what may be written here: src/**\"}"}"#]],
+        {"stream":"think","text":"{\"code\":-32603,\"message\":\".git/config: the path names git's own files\"}"}"#]],
     );
     // Who may read some files only, and write none.
     check(
