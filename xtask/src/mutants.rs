@@ -68,7 +68,7 @@ impl Mutant {
 /// Writes the table, or plants the mutants with these names, or all; whether all were caught.
 ///
 /// # Errors
-/// As [`plant`].
+/// As `plant`.
 pub fn run(root: &Path, names: &[&str]) -> anyhow::Result<bool> {
     if names == [WRITE_TABLE] {
         fs::write(root.join(TABLE), table(&read(root)?))?;

@@ -1,10 +1,10 @@
 //! External agents: programs that a person already uses, which work in a tree until they hand back a result.
 //!
-//! There are two ways to speak to one: the Agent Client Protocol over its standard streams ([`acp`]), and what headless
-//! command lines print ([`headless`], with a table of what each prints). Both are one contract with the native agent:
+//! There are two ways to speak to one: the Agent Client Protocol over its standard streams (`acp`), and what headless
+//! command lines print (`headless`, with a table of what each prints). Both are one contract with the native agent:
 //! what is seen meanwhile goes to a trace, the result is typed and asked for again where it does not fit, usage is what
 //! the agent reports and unknown where it reports none, and the id of its session is kept, so that an attempt that was
-//! cut off can go on with it ([`session`]).
+//! cut off can go on with it (`session`).
 //!
 //! An agent runs below the process supervisor, in the sandbox of its leaf. Whatever it writes is bounded, and whatever is
 //! wrong with it is a [`Fault`], which is data.
