@@ -395,8 +395,8 @@ fn files_that_an_agent_asks_for_are_those_of_its_tree() {
             {"stream":"call","text":"read ../secret"}
             {"stream":"refused","text":"../secret: it is outside of the tree"}
             {"stream":"call","text":"read .git"}
-            {"stream":"refused","text":".git: it is outside of what may be read here"}
-            {"stream":"think","text":"{\"content\":\"one\\n\"}{\"code\":-32603,\"message\":\"/etc/passwd: it is outside of the tree\"}{\"code\":-32603,\"message\":\"../secret: it is outside of the tree\"}{\"code\":-32603,\"message\":\".git: it is outside of what may be read here\"}"}
+            {"stream":"refused","text":".git: the path names git's own files"}
+            {"stream":"think","text":"{\"content\":\"one\\n\"}{\"code\":-32603,\"message\":\"/etc/passwd: it is outside of the tree\"}{\"code\":-32603,\"message\":\"../secret: it is outside of the tree\"}{\"code\":-32603,\"message\":\".git: the path names git's own files\"}"}
             {"stream":"call","text":"write src/a.txt"}
             {"stream":"refused","text":"src/a.txt: nothing may be written here"}
             {"stream":"call","text":"write src/new.txt"}
