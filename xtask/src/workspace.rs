@@ -49,7 +49,8 @@ pub fn output(command: &mut Command) -> anyhow::Result<String> {
     let shown = format!("{command:?}");
     let output = command.output().with_context(|| format!("cannot start {shown}"))?;
     if !output.status.success() {
-        bail!("{shown} failed: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+        let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).trim_end().to_owned());
+        bail!("{shown} failed: {}\n{}", output.status, said.join("\n"));
     }
     String::from_utf8(output.stdout).with_context(|| format!("{shown} printed something that is not text"))
 }

@@ -55,8 +55,8 @@ Examples:
   whaleflow init --model openai/NAME --yes
 
 Where keys of providers or agents are here and nobody is configured, it proposes a configuration
-of yours with the models and agents that you name, and writes it when you say so. Nothing that exists is
-overwritten.")]
+of yours with the models and agents that you name, and writes it when you say so. Nothing that
+exists is overwritten.")]
     Init(InitArgs),
     /// Say what works here and what does not
     #[command(after_help = "\

@@ -43,12 +43,8 @@ pub(crate) async fn settle_trust(session: &Session, project: &Project, is_given:
     if is_given || !session.out.can_ask() {
         return Ok(is_given);
     }
-    session.out.message(&format!(
-        "This workflow runs commands on trees of {}, as you and without a sandbox.",
-        project.root().display()
-    ));
-    let answer = line(session, "Trust this repository? [y/N] ").await?;
-    Ok(matches!(answer.as_deref(), Some("y" | "Y" | "yes")))
+    session.out.message(&format!("This workflow runs commands on trees of {}, as you.", project.root().display()));
+    confirm(session, "Trust this repository? [y/N] ").await
 }
 
 /// Whether the person at the terminal says yes; no when nobody can be asked.

@@ -14,6 +14,7 @@ mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use wf_effects::secret::Redactor;
@@ -27,6 +28,8 @@ use crate::session::Session;
 const STACK_BYTES: usize = 16 << 20;
 /// Threads that run tasks. A run is one task, and what it waits for are others.
 const WORKERS: usize = 2;
+/// How long threads may take to end when everything is done.
+const THREADS_WAIT: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     // A child of our own must do nothing before it has limited itself, and start fast.
@@ -90,8 +93,9 @@ fn run(cli: Cli) -> u8 {
     };
     let done = Session::new(&environment, out.clone())
         .and_then(|session| runtime.block_on(Box::pin(verbs::run_verb(&session, cli.verb))));
-    // A thread that waits for a line from a terminal is not waited for.
-    runtime.shutdown_background();
+    // Threads are joined where they end: glibc may read what a thread has freed that ends while it is detached, as
+    // `shutdown_background` does (bug 19951). One that waits for a line from a terminal is not waited for.
+    runtime.shutdown_timeout(THREADS_WAIT);
     wf_effects::process::leave_no_orphans();
     match done {
         Ok(code) => code,

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,8 +20,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-pub use walk::Found;
 use walk::Walk;
+pub(crate) use walk::unless_failed;
+pub use walk::{Each, Found};
 
 /// The longest path.
 const PATH_BYTES_MAX: usize = 4_095;
@@ -96,6 +96,21 @@ pub enum BeneathError {
 }
 
 impl BeneathError {
+    /// Whether it says nothing of the file: the disk failed, there are too many open files, there is no memory. Whoever
+    /// passes over what cannot be opened does not pass over this.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Os(error) => !matches!(
+                Errno::from_io_error(error),
+                Some(Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV | Errno::STALE)
+            ),
+            Self::Unsupported => true,
+            Self::Path(_) | Self::Outside | Self::Missing | Self::Kind(_) | Self::HardLink | Self::TooLarge { .. } => {
+                false
+            }
+        }
+    }
+
     /// A short stable word.
     pub fn code(&self) -> &'static str {
         match self {
@@ -289,15 +304,17 @@ impl Root {
     }
 
     /// Looks at every regular file, in the order of their paths, until `each` has seen enough. Links are not followed,
-    /// git's own files are left out, and so is what the tree's `.gitignore` files say if `is_ignoring`. What cannot be
-    /// listed is passed over.
-    pub fn walk(&self, is_ignoring: bool, each: &mut dyn FnMut(&Found<'_>) -> ControlFlow<()>) {
+    /// git's own files are left out, and so is what the tree's `.gitignore` files say if `is_ignoring`. What nobody may
+    /// list is passed over.
+    ///
+    /// # Errors
+    /// Those of `each`, and those for which [`BeneathError::is_failure`]: then it is not known what else there is.
+    pub fn walk(&self, is_ignoring: bool, each: &mut Each<'_>) -> Result<(), BeneathError> {
         // The descriptor of the directory says where it is, and cannot be read from.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        if let Ok(dir) = self.resolve(".", flags, ResolveFlags::NO_SYMLINKS) {
-            let mut walk = Walk { is_ignoring, ignores: Vec::new(), entries: 0, each };
-            let _ = walk.dir(dir.as_fd(), Path::new("/"), 0);
-        }
+        let dir = self.resolve(".", flags, ResolveFlags::NO_SYMLINKS)?;
+        let mut walk = Walk { is_ignoring, ignores: Vec::new(), entries: 0, each };
+        walk.dir(dir.as_fd(), Path::new("/"), 0).map(|_| ())
     }
 
     /// Removes a file or a link; of a link, not what it leads to.

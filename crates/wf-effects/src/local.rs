@@ -180,7 +180,7 @@ impl LocalEffects {
         match order {
             Request::Acquire { branch, base } => match trees.acquire(&branch, &base).await {
                 Err(GitError::PoolFull { .. }) => {
-                    Ok(Outcome::Throttled { retry_after_ms: POOL_AGAIN_MS, usage: Usage::default() })
+                    Ok(Outcome::Throttled { retry_after_ms: POOL_AGAIN_MS, usage: Usage::default(), why: None })
                 }
                 acquired => Ok(Outcome::Acquired(acquired?)),
             },

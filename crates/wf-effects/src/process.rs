@@ -292,30 +292,30 @@ fn resolve(spec: &Spec) -> Result<PathBuf, SpawnError> {
     if name.contains('/') {
         // Absolute names replace the directory.
         let path = spec.cwd.join(name);
-        return match path.metadata() {
-            Ok(found) if is_program(&found) => Ok(path),
-            Ok(_) => Err(SpawnError::NotExecutable(name.clone())),
-            Err(_) => Err(SpawnError::NotFound(name.clone())),
+        return match path.exists() {
+            true if is_program(&path) => Ok(path),
+            true => Err(SpawnError::NotExecutable(name.clone())),
+            false => Err(SpawnError::NotFound(name.clone())),
         };
     }
-    let mut found = None;
-    // Relative entries would let a tree's content decide what runs.
     let path = spec.env.get("PATH").map_or("", String::as_str);
-    for directory in path.split(':').filter(|directory| directory.starts_with('/')) {
-        let path = Path::new(directory).join(name);
-        if let Ok(metadata) = path.metadata() {
-            if is_program(&metadata) {
-                return Ok(path);
-            }
-            found = Some(path);
-        }
-    }
-    match found {
-        Some(path) => Err(SpawnError::NotExecutable(path.display().to_string())),
-        None => Err(SpawnError::NotFound(name.clone())),
-    }
+    find_program(path, name).ok_or_else(|| match places_of(path, name).filter(|place| place.exists()).last() {
+        Some(place) => SpawnError::NotExecutable(place.display().to_string()),
+        None => SpawnError::NotFound(name.clone()),
+    })
 }
 
-fn is_program(metadata: &std::fs::Metadata) -> bool {
-    metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
+/// The first program of this name in the directories of `path`, as in `PATH`.
+pub fn find_program(path: &str, name: &str) -> Option<PathBuf> {
+    places_of(path, name).find(|place| is_program(place))
+}
+
+/// Where a program may be. Relative directories are passed over: they would let a tree's content decide what runs.
+fn places_of<'a>(path: &'a str, name: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
+    path.split(':').filter(|dir| dir.starts_with('/')).map(move |dir| Path::new(dir).join(name))
+}
+
+/// Whether there is a file that can be run.
+pub fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

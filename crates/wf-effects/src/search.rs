@@ -45,6 +45,9 @@ pub enum SearchError {
     /// The pattern is no regular expression, or too large a one.
     #[error("{0}")]
     Pattern(String),
+    /// The disk failed, or there were too many open files: what was found is not all there is.
+    #[error("the tree cannot be searched: {0}")]
+    Io(String),
     /// The search was to end.
     #[error("the search was cancelled")]
     Cancelled,
@@ -78,43 +81,51 @@ pub(crate) fn compile(pattern: &str) -> Result<RegexMatcher, SearchError> {
 /// Searches. The value is `{matches: [{path, line, text}], count, truncated}`.
 ///
 /// # Errors
-/// When the pattern cannot be used, or the search was to end.
+/// When the pattern cannot be used, the tree cannot be read, or the search was to end.
 pub fn search(request: &Search<'_>, cancel: &CancelToken) -> Result<Value, SearchError> {
     let matcher = compile(request.pattern)?;
     let mut searcher =
         SearcherBuilder::new().line_number(true).binary_detection(BinaryDetection::quit(0)).bom_sniffing(false).build();
     let mut found = Found { matches: Vec::new(), bytes: 0, matches_max: request.matches_max, truncated: false };
-    request.root.walk(true, &mut |file| {
+    let walked = request.root.walk(true, &mut |file| {
         if cancel.is_cancelled() || found.truncated {
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
         let path = file.path.to_string_lossy();
         let is_asked = request.reads.is_empty() || request.reads.iter().any(|glob| glob.matches(&path));
-        // What cannot be opened is passed over, as is what cannot be listed.
+        // What nobody may open is passed over, as is what nobody may list.
         if is_asked
-            && let Some(file) = file.open()
-            && file.metadata().is_ok_and(|metadata| metadata.len() <= FILE_BYTES_MAX)
+            && let Some(file) = file.open()?
+            && file.metadata()?.len() <= FILE_BYTES_MAX
         {
-            search_file(&mut searcher, &matcher, &file, &path, &mut found);
+            search_file(&mut searcher, &matcher, &file, &path, &mut found)?;
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     });
     if cancel.is_cancelled() {
         return Err(SearchError::Cancelled);
     }
+    walked.map_err(|error| SearchError::Io(error.to_string()))?;
     Ok(found.into_value())
 }
 
-fn search_file(searcher: &mut Searcher, matcher: &RegexMatcher, file: &File, path: &str, found: &mut Found) {
+fn search_file(
+    searcher: &mut Searcher,
+    matcher: &RegexMatcher,
+    file: &File,
+    path: &str,
+    found: &mut Found,
+) -> io::Result<()> {
     let begin = (found.matches.len(), found.bytes);
     let mut sink = FileSink { path, found, is_binary: false };
     let ended = searcher.search_file(matcher, file, &mut sink);
-    // A file that turns out to be binary, or cannot be read to its end, counts as a whole or not at all.
-    if sink.is_binary || ended.is_err() {
+    // A file that turns out to be binary counts as a whole or not at all.
+    if sink.is_binary {
         found.matches.truncate(begin.0);
         found.bytes = begin.1;
         found.truncated = false;
     }
+    ended
 }
 
 struct Found {

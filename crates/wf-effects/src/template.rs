@@ -148,6 +148,8 @@ fn error_of(error: &minijinja::Error) -> TemplateError {
     let line = error.line().unwrap_or(1);
     let message = match error.kind() {
         ErrorKind::OutOfFuel => "the template is too much work".to_owned(),
+        // The parser gives it no detail, and it is found before a run as any other fault of what is written.
+        kind @ ErrorKind::BadEscape => format!("{}: {kind}", ErrorKind::SyntaxError),
         // Its detail says all that the kind says.
         kind => match error.detail() {
             Some(detail) if kind == ErrorKind::UndefinedError => detail.to_owned(),

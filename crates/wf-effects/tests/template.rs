@@ -100,6 +100,7 @@ fn syntax_errors_have_a_line() {
     );
     check("{% for %}", expect!["error: line 1: syntax error: unexpected end of block, expected in"]);
     check("{% endif %}", expect!["error: line 1: syntax error: unknown statement endif"]);
+    check(r"{{ '\x' }}", expect!["error: line 1: syntax error: bad string escape"]);
 }
 
 #[test]

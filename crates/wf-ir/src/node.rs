@@ -370,6 +370,17 @@ pub enum Driver {
     Cli,
 }
 
+impl Driver {
+    /// Its name in sources.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Acp => "acp",
+            Self::Cli => "cli",
+        }
+    }
+}
+
 /// One model call without tools.
 #[derive(Clone, Debug)]
 pub struct Ask {

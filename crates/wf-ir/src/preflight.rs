@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::draft::Span;
-use crate::node::{Driver, Kind, Node, Template, Workflow};
+use crate::node::{Kind, Node, Template, Workflow};
 
 /// The role of an agent or ask that names none.
 pub const DEFAULT_ROLE: &str = "default";
@@ -80,11 +80,7 @@ fn role_of(node: &Node) -> Option<&str> {
 /// How a node wants its role to work, where it is to work in a tree.
 fn driver_of(node: &Node) -> Option<&'static str> {
     match &node.kind {
-        Kind::Agent(agent) => Some(match agent.driver {
-            Driver::Native => "native",
-            Driver::Acp => "acp",
-            Driver::Cli => "cli",
-        }),
+        Kind::Agent(agent) => Some(agent.driver.name()),
         _ => None,
     }
 }

@@ -806,7 +806,7 @@ impl RunState {
                 self.set_deadline(ix);
                 self.deliver(ix, name);
             }
-            WaitReason::RateLimit { until } => {
+            WaitReason::RateLimit { until, .. } => {
                 let charged = match &self.instance(ix).stage {
                     Stage::Performed(_, outcome) => usage_of(outcome).amount_or(Amount::default()),
                     _ => Amount::default(),

@@ -234,10 +234,11 @@ impl Turn<'_> {
                 None => self.end_leaf(ix, Status::Succeeded, None),
             },
             (_, Some(cause)) => self.end_leaf(ix, Status::Cancelled, Some(Reason::Closed { cause })),
-            (Outcome::Throttled { retry_after_ms, .. }, None) => {
+            (Outcome::Throttled { retry_after_ms, why, .. }, None) => {
                 let until = self.state.now.saturating_add_unsigned((*retry_after_ms).clamp(1, PAUSE_MS_MAX));
                 let branch = self.state.tree_branch(ix);
-                self.decide(Decision::Waiting { path: self.path(ix), reason: WaitReason::RateLimit { until } });
+                let reason = WaitReason::RateLimit { until, why: why.clone() };
+                self.decide(Decision::Waiting { path: self.path(ix), reason });
                 self.wake(branch, true);
             }
             (Outcome::BudgetExceeded { partial, .. }, None) => self.ran_out(ix, partial.as_ref()),

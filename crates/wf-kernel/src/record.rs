@@ -258,6 +258,9 @@ pub enum Outcome {
         retry_after_ms: u64,
         /// What it used.
         usage: Usage,
+        /// What the provider did, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// Of `perform`: it was not given the budget to go on.
     BudgetExceeded {
@@ -650,10 +653,13 @@ pub enum WaitReason {
         /// Until when.
         until: TimeMs,
     },
-    /// A provider that wants to be left alone.
+    /// A provider that wants to be left alone, or does not answer.
     RateLimit {
         /// Until when.
         until: TimeMs,
+        /// What it did, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// All trees that may exist at once are taken.
     TreePool {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use wf_effects::{BoxFuture, CancelToken, Clock, Ctx, Effects, Grant, Meter, Steering};
@@ -214,10 +215,9 @@ impl Working<'_> {
             match woken {
                 Woken::Stop => return Ok(()),
                 Woken::Landed(joined) => {
-                    self.land(joined).await?;
-                    while let Some(joined) = self.set.try_join_next_with_id() {
-                        self.land(joined).await?;
-                    }
+                    let mut landed = vec![joined];
+                    landed.extend(std::iter::from_fn(|| self.set.try_join_next_with_id()));
+                    self.land(landed).await?;
                 }
                 Woken::Beat => self.beat().await?,
                 Woken::Hear => {
@@ -362,28 +362,40 @@ impl Working<'_> {
         Ok(parts)
     }
 
-    /// Reports an outcome, unless the claim was lost.
-    async fn land(&mut self, joined: Result<(Id, Outcome), JoinError>) -> Result<(), RunError> {
+    /// Reports outcomes, all at once: the store commits them together.
+    async fn land(&mut self, joined: Vec<Result<(Id, Outcome), JoinError>>) -> Result<(), RunError> {
+        let mut completions = Vec::with_capacity(joined.len());
+        for joined in joined {
+            completions.extend(self.completion(joined)?);
+        }
+        let tasks = &self.worker.store.tasks;
+        for completed in join_all(completions.into_iter().map(|completion| tasks.complete(completion))).await {
+            match completed {
+                Ok(_) => self.report.reported += 1,
+                Err(CompleteError::Fenced { .. }) => self.report.refused += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be reported of an attempt that has ended; nothing where the claim was lost.
+    fn completion(&mut self, joined: Result<(Id, Outcome), JoinError>) -> Result<Option<Completion>, RunError> {
         let (id, outcome) = match joined {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => (error.id(), failed_engine(&error)),
         };
-        let (Some(flight), Some(effect)) = (self.flights.remove(&id), self.effects.remove(&id)) else { return Ok(()) };
+        let landed = (self.flights.remove(&id), self.effects.remove(&id));
+        let (Some(flight), Some(effect)) = landed else { return Ok(None) };
         self.free.push(flight.slot);
         if flight.is_lost {
             self.report.refused += 1;
-            return Ok(());
+            return Ok(None);
         }
         let body = InputBody::Outcome(EffectOutcome { effect, outcome });
         let message = serde_json::to_string(&body).map_err(|error| RunError::Parked(error.to_string()))?;
         let at_ms = self.worker.clock.now_ms();
-        let completion = Completion { task: flight.task, worker: self.worker.name.clone(), message, at_ms };
-        match self.worker.store.tasks.complete(completion).await {
-            Ok(_) => self.report.reported += 1,
-            Err(CompleteError::Fenced { .. }) => self.report.refused += 1,
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
+        Ok(Some(Completion { task: flight.task, worker: self.worker.name.clone(), message, at_ms }))
     }
 
     /// What it holds, as far as it knows, in the order of slots, so that a simulation sees the same twice.

@@ -106,7 +106,7 @@ impl Ground<'_> {
         let (from, to) = (self.change.line_base(), &self.change.checkpoint.commit);
         let standing = self.repository.standing(from, to).await?;
         if standing.is_after() {
-            return Err(self.already());
+            return Err(self.already("checkout".to_owned()));
         }
         self.refuse_dirty(&[standing.before.as_slice(), &standing.other].concat()).await?;
         if !standing.other.is_empty() {
@@ -121,7 +121,7 @@ impl Ground<'_> {
         self.repository.check_branch_name(name).await?;
         let reference = format!("refs/heads/{name}");
         match self.repository.commit_at(&reference).await? {
-            Some(there) if there == *commit => return Err(self.already()),
+            Some(there) if there == *commit => return Err(self.already(format!("branch {name}"))),
             Some(_) => return Err(GitError::BranchExists { name: name.clone() }.into()),
             None => {}
         }
@@ -144,7 +144,7 @@ impl Ground<'_> {
             Merged::Conflicts(paths) => return Err(ApplyError::Conflicts(paths).into()),
         };
         if tree == state.head.tree {
-            return Err(self.already());
+            return Err(self.already("checkout".to_owned()));
         }
         if !state.changed.is_empty() {
             let whole = self.repository.harvest(self.change.line_base(), theirs).await?;
@@ -248,8 +248,8 @@ impl Ground<'_> {
         })
     }
 
-    fn already(&self) -> Error {
-        ApplyError::Already { branch: self.change.branch.clone() }.into()
+    fn already(&self, place: String) -> Error {
+        ApplyError::Already { place, branch: self.change.branch.clone() }.into()
     }
 
     async fn told(&self, entry: &Entry, recovered: Option<Recovered>) -> Result<Applied, Error> {
@@ -266,6 +266,10 @@ impl Ground<'_> {
 
 /// Does what an entry says, written down before and after. What cannot be done is taken back.
 async fn perform(journal: &Journal, repository: &Repository, entry: &Entry) -> Result<(), Error> {
+    if entry.how != How::Branch {
+        // Nothing is to be taken back of what cannot begin.
+        repository.refuse_locked_index(&entry.id).map_err(of_git)?;
+    }
     journal.write(entry)?;
     match forward(repository, entry).await {
         Ok(()) => journal.write(&Entry { stage: Stage::Done, ..entry.clone() }),

@@ -8,6 +8,7 @@ use wf_effects::external::{AGENTS, find, version};
 use wf_effects::local::Models;
 use wf_effects::models::catalog::{Wanted, Work};
 use wf_effects::models::{Resolved, Unsatisfied};
+use wf_effects::process::{find_program, is_program};
 use wf_effects::sandbox::{Policy, Tier, detect};
 use wf_effects::{Clock, RealClock};
 use wf_ir::Digest;
@@ -121,13 +122,11 @@ fn agent_check(name: &str, at: &Path, version: Result<String, String>, is_config
 }
 
 /// The file of a program, as it is found when it is started.
-fn which(path: &str, program: &str) -> Option<PathBuf> {
-    let is_program =
-        |path: &PathBuf| path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+pub(crate) fn which(path: &str, program: &str) -> Option<PathBuf> {
     if program.contains('/') {
-        return Some(PathBuf::from(program)).filter(is_program);
+        return Some(PathBuf::from(program)).filter(|place| is_program(place));
     }
-    path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(program)).find(is_program)
+    find_program(path, program)
 }
 
 /// Who is configured: whether keys are found, never what they are, and who does which role.

@@ -12,7 +12,7 @@ use wf_ir::{Diagnostic, Value, codes};
 use wf_kernel::{Command, RunStatus};
 use wf_runtime::{Drive, DriveOptions};
 use wf_store::RunId;
-use wf_view::{GateView, Keep};
+use wf_view::{GateView, Keep, RunFacts, RunSummary};
 
 use crate::engine::{Engine, Owner, Terms};
 use crate::error::Error;
@@ -91,8 +91,15 @@ pub async fn draft(
         let rounds = checked.len();
         return match checked.pop() {
             Some(Ok((source, plan))) => Ok(Drafted { run, source, plan, rounds }),
-            Some(Err(found)) => Err(Error::Draft { run: run.to_string(), rounds, found }),
-            None => Err(Error::Draft { run: run.to_string(), rounds, found: Vec::new() }),
+            Some(Err(found)) => {
+                Err(Error::Draft { message: format!("the last of {rounds} is that of run {run}"), found })
+            }
+            None => {
+                let (fold, _) = follow::fold(&engine.store, &run, Keep::Lean, engine.now_ms()).await?;
+                let facts = RunFacts { now_ms: engine.now_ms(), ..RunFacts::default() };
+                let why = RunSummary::of(&fold, &facts).reason.map_or_else(|| "it ended".to_owned(), |why| why.message);
+                Err(Error::Draft { message: format!("the planner wrote none in run {run}: {why}"), found: Vec::new() })
+            }
         };
     }
 }

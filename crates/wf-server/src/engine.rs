@@ -204,11 +204,10 @@ impl Engine {
             None => Rules::default(),
         };
         let catalog = Catalog { rules, seed: started.seed, is_paced };
-        // A run that the mock has begun goes on with the mock, whatever was configured since.
-        let models = match (started.catalog == catalog.digest(), self.models().await) {
-            (true, _) => None,
-            (false, models) => models?,
-        };
+        // Keys are learned in any case: a command may print one. But a run that the mock has begun goes on with the mock,
+        // whatever was configured since.
+        let models = self.models().await;
+        let models = if started.catalog == catalog.digest() { None } else { models? };
         let runs_programs = runs_programs(workflow, models.as_deref());
         let (trees, is_trusted) = match (&started.base, &started.repo) {
             (Some(_), Some(repo)) => self.trees(runs_programs, &started.run_id, Path::new(repo), holder).await?,

@@ -227,12 +227,10 @@ pub enum Error {
         reason: String,
     },
     /// No draft of a workflow compiles.
-    #[error("no draft is a valid workflow; the last of {rounds} is that of run {run}")]
+    #[error("no draft is a valid workflow: {message}")]
     Draft {
-        /// The run that drafted.
-        run: String,
-        /// How many there were.
-        rounds: usize,
+        /// Which run drafted, and how far it came.
+        message: String,
         /// What is wrong with the last.
         found: Vec<Diagnostic>,
     },
@@ -599,6 +597,6 @@ mod tests {
         check(Error::Key { message: text(), hint: text() }, "WF0727", 7);
         check(Error::HoldsKey { what: text() }, "WF0728", 3);
         check(Error::NoSandbox { reason: text() }, "WF0730", 8);
-        check(Error::Draft { run: text(), rounds: 4, found: Vec::new() }, "WF0729", 3);
+        check(Error::Draft { message: text(), found: Vec::new() }, "WF0729", 3);
     }
 }

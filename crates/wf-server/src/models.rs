@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wf_effects::RealClock;
+use wf_effects::external::{AgentSpec, Agents};
 use wf_effects::local::Models;
 use wf_effects::models::http::Key;
 use wf_effects::models::{Catalog, PriceTable, ProviderSpec};
@@ -11,6 +12,7 @@ use wf_effects::secret::{KeyError, KeySource, Secret};
 use zeroize::Zeroizing;
 
 use crate::config::{HeaderConfig, ModelsConfig, ProviderConfig};
+use crate::doctor::which;
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -47,9 +49,20 @@ pub(crate) async fn models_of(environment: &Environment, config: &ModelsConfig) 
             environment.redactor().learn(&Secret::new(value.to_owned()));
         }
     }
-    let agents = config.agents.clone();
-    let catalog = Catalog { providers, agents, roles: config.roles.clone(), prices };
+    let (agents, absent) = (config.agents.clone(), absent(environment, &config.agents));
+    let catalog = Catalog { providers, agents, absent, roles: config.roles.clone(), prices };
     Ok(Some(Arc::new(Models::new(catalog, keyless, Arc::new(RealClock)))))
+}
+
+/// The agents whose program is not here, and which program that is.
+fn absent(environment: &Environment, agents: &Agents) -> BTreeMap<String, String> {
+    let path = environment.get("PATH").unwrap_or_default();
+    let missing = |program: &&String| which(path, program).is_none();
+    let of = |(name, agent): (&String, &AgentSpec)| {
+        let program = agent.command.first().filter(missing)?;
+        Some((name.clone(), format!("its program `{program}` is not here")))
+    };
+    agents.iter().filter_map(of).collect()
 }
 
 /// Whether a variable is one of those that hold keys, by its name.

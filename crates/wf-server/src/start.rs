@@ -1,7 +1,6 @@
 //! Starting a run: first a plan, which shows everything before anything is spent, then the run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use wf_effects::git::{Git, GitError, Repository};
 use wf_effects::local::{Catalog as RoleCatalog, Models, work_of};
 use wf_effects::mock::Rules;
 use wf_effects::models::catalog::Work;
+use wf_effects::process::find_program;
 use wf_effects::sandbox::{Tier, detect};
 use wf_ir::node::Budget;
 use wf_ir::{
@@ -586,12 +586,7 @@ fn programs_of(environment: &Environment, workflow: &Workflow) -> BTreeSet<Strin
         Kind::Test(test) => test.argv.first(),
         _ => None,
     });
-    let dirs: Vec<_> =
-        environment.get("PATH").unwrap_or_default().split(':').filter(|dir| dir.starts_with('/')).collect();
-    let is_here = |name: &&String| {
-        let is_program =
-            |path: PathBuf| path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
-        dirs.iter().any(|dir| is_program(Path::new(dir).join(name)))
-    };
+    let path = environment.get("PATH").unwrap_or_default();
+    let is_here = |name: &&String| find_program(path, name).is_some();
     argv.map(|template| &template.source).filter(is_here).cloned().collect()
 }

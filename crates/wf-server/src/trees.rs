@@ -367,7 +367,7 @@ pub async fn clean(engine: &Engine, options: &CleanOptions) -> Result<CleanView,
         remove(&yard, listed, &mut view).await?;
     }
     if options.names.is_empty() && !options.is_dry {
-        sweep(&yard, &mut view).await?;
+        view.rescued.extend(sweep(&yard).await?);
     }
     Ok(view)
 }
@@ -396,13 +396,26 @@ async fn remove(yard: &Yard<'_>, listed: &TreeListed, view: &mut CleanView) -> R
     Ok(())
 }
 
-/// Removes what no row names.
-async fn sweep(yard: &Yard<'_>, view: &mut CleanView) -> Result<(), Error> {
-    for pool in yard.pools.values() {
-        let swept = pool.trees.sweep(wf_effects::git::Reclaim::Never).await?;
-        view.rescued.extend(swept.rescued);
+/// Takes back what runs that have ended left behind, because their process was killed while it cleared up after them.
+///
+/// # Errors
+/// When git or the store fail.
+pub async fn tidy(engine: &Engine) -> Result<(), Error> {
+    if roots(engine)?.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let owner = engine.announce()?;
+    let yard = Yard::open(engine, owner.name()).await?;
+    sweep(&yard).await.map(drop)
+}
+
+/// Removes what nobody needs, and gives the refs under which work was saved.
+async fn sweep(yard: &Yard<'_>) -> Result<Vec<String>, Error> {
+    let mut rescued = Vec::new();
+    for pool in yard.pools.values() {
+        rescued.extend(pool.trees.sweep(wf_effects::git::Reclaim::Never).await?.rescued);
+    }
+    Ok(rescued)
 }
 
 /// The work that was saved from trees.

@@ -11,6 +11,7 @@
 //! Start reading at [`fold`], then [`run`].
 
 mod branch;
+mod budget;
 pub mod check;
 mod contest;
 pub mod fleet;
@@ -29,6 +30,7 @@ pub mod text;
 pub mod tree;
 pub mod why;
 pub mod words;
+pub mod work;
 
 pub use branch::DiffstatView;
 pub use check::{CheckView, DiagnosticView};

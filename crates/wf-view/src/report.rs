@@ -15,17 +15,19 @@ use wf_kernel::{Ix, RunStatus, Usage, Verified};
 
 use crate::VERSION;
 use crate::branch::{DiffstatView, outputs_of, tests_of_branches, usage_of_branches};
+use crate::budget::missing_budget;
 use crate::contest::ContestView;
 use crate::fold::RunFold;
 use crate::gate::GateView;
 use crate::plan::role_of;
 use crate::run::{
     BudgetView, ReasonView, RescuedView, RunFacts, RunSummary, TestView, UsageView, attempts_of, checkpoint_of,
-    missing_budget, reason_view,
+    reason_view,
 };
 use crate::schema;
 use crate::text::{rfc3339, shell_word};
 use crate::words::verified_text;
+use crate::work::{winning, work};
 pub use models::ModelView;
 
 /// The most failures that a report tells in full.
@@ -444,7 +446,7 @@ fn next_steps(
         RunStatus::Paused => say("let it go on".to_owned(), Some(format!("whaleflow resume {id}"))),
         RunStatus::BudgetExceeded => {
             let has_tokens = fold.state().ledger().ceiling.tokens.is_some();
-            let flag = match missing_budget(fold.state()) {
+            let flag = match missing_budget(fold.state()).map(|missing| missing.what) {
                 Some("tokens") => "--budget-tokens +100000",
                 Some("overrun") if has_tokens => "--budget-tokens +100000",
                 Some("wall") => "--timeout +30m",
@@ -462,11 +464,12 @@ fn next_steps(
         }
         RunStatus::Succeeded => {
             let wrote = branches.iter().filter(|branch| branch.files > 0 && branch.status == "succeeded");
-            let chosen: Vec<&BranchView> = wrote.clone().filter(|branch| branch.winner).collect();
-            let chosen = if chosen.is_empty() { wrote.collect() } else { chosen };
+            let chosen: Vec<&str> = match winning(fold, &work(fold)) {
+                Some((instance, _)) => vec![&*instance.path],
+                None => wrote.map(|branch| branch.path.as_str()).collect(),
+            };
             for branch in chosen.iter().take(3) {
-                let path = shell_word(&branch.path);
-                say(format!("see what {} changed", branch.path), Some(format!("whaleflow diff {id} {path}")));
+                say(format!("see what {branch} changed"), Some(format!("whaleflow diff {id} {}", shell_word(branch))));
             }
             if chosen.len() == 1 {
                 say("take it into your checkout".to_owned(), Some(format!("whaleflow apply {id}")));

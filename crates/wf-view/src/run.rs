@@ -8,16 +8,17 @@ use serde::Serialize;
 use wf_ir::node::Budget;
 use wf_ir::{Digest, Kind, Status, Value};
 use wf_kernel::record::{Checkpoint, InputValue, PassedOver, Prepared, Reason, WaitReason};
-use wf_kernel::{Amount, Ix, LeafCounts, Ledger, RunState, RunStatus, Stage, Usage, ValueRef, Verified};
+use wf_kernel::{Amount, Ix, LeafCounts, Ledger, RunState, RunStatus, Usage, ValueRef, Verified};
 
 use crate::VERSION;
 use crate::branch::{DiffstatView, outputs_of, tests_of_branches, usage_of_branches};
+use crate::budget::missing_budget;
 use crate::contest::ContestView;
 use crate::fold::{Attempt, RunFold};
 use crate::gate::GateView;
 use crate::schema;
 use crate::text::rfc3339;
-use crate::words::{ceiling_name, reason_code, reason_text, wait_code, wait_text};
+use crate::words::{reason_code, reason_text, wait_code, wait_text};
 
 /// What a view of a run needs beside its log.
 #[derive(Clone, Debug, Default)]
@@ -621,7 +622,7 @@ pub(crate) fn waiting_of(state: &RunState, ix: Ix) -> Option<WaitView> {
     let reason = instance.waiting.as_ref()?;
     let until = match reason {
         WaitReason::Retry { until }
-        | WaitReason::RateLimit { until }
+        | WaitReason::RateLimit { until, .. }
         | WaitReason::TreePool { until }
         | WaitReason::Sleep { until } => Some(*until),
         WaitReason::Tree { .. } | WaitReason::Budget | WaitReason::Decision | WaitReason::Signal { .. } => None,
@@ -686,15 +687,8 @@ pub(crate) fn run_reason(fold: &RunFold) -> Option<ReasonView> {
             say("", "poisoned", why.to_owned())
         }
         RunStatus::BudgetExceeded => {
-            let message = match missing_budget(state) {
-                Some("overrun") => {
-                    "a provider charged more than was reserved; nothing begins before the run's budget is raised"
-                        .to_owned()
-                }
-                Some(what) => format!("the run's budget of {} ran out", ceiling_name(what)),
-                None => "the run's budget ran out".to_owned(),
-            };
-            say("", "budget", message)
+            let missing = missing_budget(state);
+            say("", "budget", missing.map_or_else(|| "the run's budget ran out".to_owned(), |it| it.message()))
         }
         RunStatus::Waiting => {
             let live = state.live().filter_map(|instance| Some((instance, state.at_path(&instance.path)?)));
@@ -707,34 +701,6 @@ pub(crate) fn run_reason(fold: &RunFold) -> Option<ReasonView> {
             })
         }
     }
-}
-
-/// Which of the run's ceilings stopped it: `leaves`, `tokens`, `cost`, `wall`, or `overrun`.
-pub(crate) fn missing_budget(state: &RunState) -> Option<&'static str> {
-    let ledger = state.ledger();
-    if ledger.ceiling.leaves.is_some_and(|most| ledger.leaves >= most)
-        && state.live().any(|instance| instance.waiting == Some(WaitReason::Budget) && instance.stage == Stage::Idle)
-    {
-        return Some("leaves");
-    }
-    let waiters = state.live().filter(|instance| instance.waiting == Some(WaitReason::Budget));
-    for instance in waiters {
-        let Stage::Prepared(prepared) = &instance.stage else { continue };
-        let short = |ceiling: Option<u64>, settled: u64, wanted: u64| {
-            wanted > 0 && ceiling.is_some_and(|most| settled.saturating_add(wanted) > most)
-        };
-        if short(ledger.ceiling.tokens, ledger.settled.tokens, prepared.estimate.tokens) {
-            return Some("tokens");
-        }
-        let wanted = prepared.estimate.cost_usd_micros;
-        if short(ledger.ceiling.cost_usd_micros, ledger.settled.cost_usd_micros, wanted) {
-            return Some("cost");
-        }
-        if ledger.overrun {
-            return Some("overrun");
-        }
-    }
-    ledger.ceiling.wall_ms.filter(|_| state.suspended_since().is_some()).map(|_| "wall")
 }
 
 impl From<LeafCounts> for LeavesView {

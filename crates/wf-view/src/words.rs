@@ -59,7 +59,10 @@ pub fn reason_code(reason: &Reason) -> &str {
 pub fn wait_text(reason: &WaitReason) -> String {
     match reason {
         WaitReason::Retry { until } => format!("tries again at {}", rfc3339(*until)),
-        WaitReason::RateLimit { until } => format!("waits for the provider's rate limit until {}", rfc3339(*until)),
+        WaitReason::RateLimit { until, why: None } => {
+            format!("waits for the provider's rate limit until {}", rfc3339(*until))
+        }
+        WaitReason::RateLimit { until, why: Some(why) } => format!("waits until {}: {why}", rfc3339(*until)),
         WaitReason::TreePool { until } => {
             format!("waits for a tree: all that may exist are taken; looks again at {}", rfc3339(*until))
         }

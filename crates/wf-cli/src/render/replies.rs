@@ -68,7 +68,6 @@ pub(crate) fn apply_text(apply: &ApplyView, style: Style) -> String {
             _ = writeln!(text, "  {} was changed since, and was left as it is", clean(file));
         }
     }
-    let files = counted(apply.files.len() as u64, "file", "files");
     let target = style.paint(Tone::Bold, &clean(&apply.target));
     let how = match (apply.how.as_str(), apply.undone) {
         ("branch", false) => format!("made the branch {target}"),
@@ -82,7 +81,12 @@ pub(crate) fn apply_text(apply: &ApplyView, style: Style) -> String {
         (_, false) => format!("changed the checkout {target}"),
         (_, true) => format!("changed the checkout {target} back"),
     };
-    _ = writeln!(text, "{how} ({files})");
+    let files = match apply.files.len() {
+        // A branch that was only removed changed no file.
+        0 => String::new(),
+        count => format!(" ({})", counted(count as u64, "file", "files")),
+    };
+    _ = writeln!(text, "{how}{files}");
     for file in &apply.files {
         _ = writeln!(text, "  {}", clean(file));
     }

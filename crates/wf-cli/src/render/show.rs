@@ -91,6 +91,9 @@ pub(crate) fn instance_text(detail: &InstanceDetail, style: Style) -> String {
         names.into_iter().flatten().cloned().collect::<Vec<_>>().join(" · ")
     });
     fact("role", role.as_deref().unwrap_or_default());
+    for over in &detail.passed_over {
+        fact("passed over", &format!("{} · {}", over.model, over.why));
+    }
     fact("began", view.started_at.as_deref().unwrap_or_default());
     fact("ended", view.ended_at.as_deref().unwrap_or_default());
     fact("used", &view.usage.as_ref().map(usage_text).unwrap_or_default());

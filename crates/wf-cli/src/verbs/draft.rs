@@ -8,6 +8,7 @@ use wf_server::amounts::parse_usd_micros;
 use wf_server::draft::{Drafted, draft as draft_of, keep, write_to};
 use wf_server::start::RunOptions;
 use wf_server::{Class, Error};
+use wf_view::text::counted;
 use wf_view::{CommandView, PlanView};
 
 use crate::args::{CheckArgs, DraftArgs, RunArgs, SandboxArg};
@@ -20,7 +21,7 @@ use crate::session::Session;
 pub(crate) async fn draft(session: &Session, args: DraftArgs) -> Result<u8, Error> {
     let drafted = planned(session, &args).await?;
     let (name, rounds) = (drafted.plan.workflow.name().to_owned(), drafted.rounds);
-    let message = format!("run {} drafted `{name}` in {rounds} rounds", drafted.run);
+    let message = format!("run {} drafted `{name}` in {}", drafted.run, counted(rounds as u64, "round", "rounds"));
     let view = CommandView::accepted("draft", Some(drafted.run.as_str()), message.as_str());
     if let Some(out) = &args.out {
         write_to(&session.environment.cwd().join(out), &drafted)?;

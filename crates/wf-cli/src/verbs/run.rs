@@ -4,7 +4,7 @@ use wf_ir::node::Budget;
 use wf_kernel::{Command, RunStatus};
 use wf_server::amounts::{parse_duration_ms, parse_raise, parse_usd_micros};
 use wf_server::start::{RunOptions, begin, plan as plan_of};
-use wf_server::{Engine, Error, Project, Terms, ops, trust};
+use wf_server::{Engine, Error, Project, Terms, ops, trees, trust};
 use wf_store::RunId;
 
 use super::check::options_of;
@@ -85,6 +85,11 @@ pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, E
         }
     }
     let row = engine.store.runs.head(&run).await?;
+    if row.head.ended
+        && let Err(error) = trees::tidy(&engine).await
+    {
+        session.out.message(&format!("trees that are left of it cannot be cleared up: {error}"));
+    }
     match row.head.status.as_str() {
         status if status == RunStatus::Succeeded.as_str() => {
             session.out.message(&format!("run {run} has succeeded already; there is nothing to go on with"));

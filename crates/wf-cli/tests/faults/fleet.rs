@@ -47,8 +47,8 @@ fn tasks_are_shared_and_done_once() {
             "{summary:#}"
         );
         let reports: Vec<Value> = workers.into_iter().map(dismiss).collect();
-        check_reports(&reports, asks + commands);
         check_done_once(&scene, summary["run_id"].as_str().unwrap(), asks, commands);
+        check_reports(&reports, asks + commands);
     });
 }
 

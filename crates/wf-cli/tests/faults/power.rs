@@ -194,7 +194,7 @@ impl Recording {
         let scene = Scene::at(&POWER, Path::new(facts["root"].as_str().unwrap()));
         let texts = (0..).map_while(|at| std::fs::read_to_string(dir.join(format!("strace.{at}"))).ok()).collect();
         let records = facts["records"].as_array().unwrap().clone();
-        let whole = Whole { summary: facts["whole"].clone() };
+        let whole = Whole::of_summary(facts["whole"].clone());
         Self::of(scene, whole, texts, records, facts["run"].as_str().unwrap().to_owned())
     }
 }

@@ -181,13 +181,35 @@ impl Scene {
 /// Runs a program to its end.
 pub(crate) fn to_end(command: &mut Command) -> Ran {
     let shown = format!("{command:?}");
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{shown}: {error}"));
-    let output = patiently(child, &shown, Child::wait_with_output);
-    of_output(output)
+    of_output(patiently(spawn(command), &shown, Child::wait_with_output))
+}
+
+/// The same, and kills its process group when `is_enough`.
+pub(crate) fn to_end_unless(command: &mut Command, is_enough: impl Fn() -> bool) -> Ran {
+    let shown = format!("{command:?}");
+    let child = spawn(command);
+    let group = group_of(&child);
+    std::thread::scope(|scope| {
+        let ended = scope.spawn(|| patiently(child, &shown, Child::wait_with_output));
+        while !ended.is_finished() {
+            if is_enough() {
+                let _ = kill_process_group(group, Signal::KILL);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        of_output(ended.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+fn spawn(command: &mut Command) -> Child {
+    let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// A program of [`Scene::command`] leads a group.
+fn group_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
 }
 
 fn of_output(output: Output) -> Ran {
@@ -201,7 +223,7 @@ pub(crate) fn patiently<T: Send + 'static>(
     shown: &str,
     wait: impl FnOnce(Child) -> std::io::Result<T> + Send + 'static,
 ) -> T {
-    let group = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let group = group_of(&child);
     let (done, ended) = mpsc::channel();
     std::thread::spawn(move || {
         let _ = done.send(wait(child));

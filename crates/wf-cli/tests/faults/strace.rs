@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::scene::{Ran, Scene, to_end};
+use crate::scene::{Ran, Scene, to_end, to_end_unless};
 
 /// Most calls of one name that a number of a case can tell apart.
 const COUNT_MAX: u64 = 10_000;
@@ -64,6 +64,13 @@ pub(crate) struct Call {
     pub(crate) line: String,
 }
 
+impl Call {
+    /// Whether it did not take place, and failed.
+    pub(crate) fn is_injected(&self) -> bool {
+        self.line.ends_with("(INJECTED)")
+    }
+}
+
 /// The program under strace: `names` are written to `log`, `more` are further options of strace.
 pub(crate) fn command(scene: &Scene, names: &str, log: &Path, more: &[&str], args: &[String]) -> Command {
     // What the program starts is let go as soon as it is another program.
@@ -88,14 +95,68 @@ pub(crate) fn everything(scene: &Scene, names: &str, log: &Path, args: &[String]
 pub(crate) fn run(scene: &Scene, names: &str, more: &[&str], args: &[String]) -> (Ran, Vec<Call>) {
     let log = scene.beside("strace");
     let ran = to_end(&mut command(scene, names, &log, more, args));
-    let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
-    (ran, text.lines().filter_map(call).collect())
+    (ran, calls_in(&log))
 }
 
-/// `1234  pwrite64(5</a/b>, "…", 4096, 0) = 4096`
-fn call(line: &str) -> Option<Call> {
-    let (thread, rest) = line.split_once(' ')?;
-    let (name, _) = rest.trim_start().split_once('(')?;
+/// The same with a fault, which is an option of strace. As soon as it has met a call that `is_stray`, the program is
+/// killed.
+pub(crate) fn run_with_fault(
+    scene: &Scene,
+    names: &str,
+    fault: &str,
+    args: &[String],
+    is_stray: impl Fn(&Call) -> bool,
+) -> (Ran, Vec<Call>) {
+    let log = scene.beside("strace");
+    // The one before may have met one.
+    std::fs::write(&log, "").unwrap();
+    let ran = to_end_unless(&mut command(scene, names, &log, &["-e", fault], args), || {
+        calls_in(&log).iter().any(|call| call.is_injected() && is_stray(call))
+    });
+    (ran, calls_in(&log))
+}
+
+fn calls_in(log: &Path) -> Vec<Call> {
+    lines(&String::from_utf8_lossy(&std::fs::read(log).unwrap())).into_iter().filter_map(call).collect()
+}
+
+/// What strace said of one call.
+pub(crate) struct Line {
+    pub(crate) thread: u32,
+    /// How many lines were complete when the call began.
+    pub(crate) begun: usize,
+    /// `pwrite64(5</a/b>, "…", 4096, 0) = 4096`
+    pub(crate) text: String,
+}
+
+/// The lines of calls that ended, in the order of their ends. One is written in two parts where another thread came in
+/// between: `1234 write(5</a>, "…", 8 <unfinished ...>` and `1234 <... write resumed>) = 8`.
+pub(crate) fn lines(text: &str) -> Vec<Line> {
+    let mut open: BTreeMap<u32, (usize, &str)> = BTreeMap::new();
+    let mut lines: Vec<Line> = Vec::new();
+    for line in text.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Ok(thread) = thread.parse::<u32>() else { continue };
+        let rest = rest.trim();
+        if let Some(begin) = rest.strip_suffix(" <unfinished ...>") {
+            open.insert(thread, (lines.len(), begin));
+            continue;
+        }
+        let (begun, text) = match rest.strip_prefix("<... ") {
+            Some(end) => {
+                let Some((begun, begin)) = open.remove(&thread) else { continue };
+                let Some((_, end)) = end.split_once("resumed>") else { continue };
+                (begun, format!("{begin}{end}"))
+            }
+            None => (lines.len(), rest.to_owned()),
+        };
+        lines.push(Line { thread, begun, text });
+    }
+    lines
+}
+
+fn call(Line { thread, text, .. }: Line) -> Option<Call> {
+    let name = text.split_once('(')?.0.to_owned();
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    is_name.then(|| Call { thread: thread.parse().unwrap(), name: name.to_owned(), line: rest.trim().to_owned() })
+    is_name.then_some(Call { thread, name, line: text })
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use crate::strace;
+
 /// What strace is to write down: all that changes a file or a name, and what is needed to know which file that is.
 pub(crate) const TRACED: &str = "open,openat,creat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,\
     fsync,fdatasync,sync,syncfs,sync_file_range,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,\
@@ -109,26 +111,11 @@ pub(crate) fn events(text: &str, dir: &Path) -> Vec<Event> {
 
 /// The calls that succeeded, in the order of their ends; those that never ended are left out.
 fn calls(text: &str) -> Vec<Call> {
-    const UNFINISHED: &str = " <unfinished ...>";
-    let mut open: HashMap<u32, (usize, String)> = HashMap::new();
     let mut calls: Vec<Call> = Vec::new();
-    for line in text.lines() {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
-        let Ok(thread) = thread.parse::<u32>() else { continue };
-        let rest = rest.trim_start();
-        if let Some(begin) = rest.strip_suffix(UNFINISHED) {
-            open.insert(thread, (calls.len(), begin.to_owned()));
-            continue;
-        }
-        let (begun, whole) = match rest.strip_prefix("<... ") {
-            Some(end) => {
-                let Some((begun, begin)) = open.remove(&thread) else { continue };
-                let Some((_, end)) = end.split_once("resumed>") else { continue };
-                (begun, begin + end)
-            }
-            None => (calls.len(), rest.to_owned()),
-        };
-        calls.extend(call(thread, begun, &whole));
+    let mut calls_at_line: Vec<usize> = Vec::new();
+    for line in strace::lines(text) {
+        calls_at_line.push(calls.len());
+        calls.extend(call(line.thread, calls_at_line[line.begun], &line.text));
     }
     calls
 }

@@ -3,6 +3,8 @@
 use expect_test::{Expect, expect};
 use serde_json::json;
 
+use crate::fleet::until;
+use crate::hostile_trees::survivors;
 use crate::place::Place;
 
 /// An agent that speaks the Agent Client Protocol, as far as it must. `$1` is what it hands back.
@@ -37,23 +39,56 @@ workflow(
 )
 "#;
 
+/// An agent that loads sessions. The first time that it is asked, it begins and comes to no end. What it hears is in a
+/// file of its own, with what is in the tree at that time; `$1` is its directory.
+const STUCK: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo 'agent 1.2.3'; exit 0; }
+say() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$1"; }
+hear() { echo "$1: $(cat src/a.txt)" >> "$own/heard"; }
+own=$1
+while IFS= read -r line; do
+    id=$(printf %s "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+    case $line in
+    *'"method":"initialize"'*) say '{"protocolVersion":1,"agentCapabilities":{"loadSession":true}}' ;;
+    *'"method":"session/new"'*) hear new; say '{"sessionId":"s-1"}' ;;
+    *'"method":"session/load"'*'"s-1"'*) hear load; say '{}' ;;
+    *'"method":"session/prompt"'*)
+        hear prompt
+        if mkdir "$own/asked"; then
+            echo half > src/a.txt
+            (setsid sh -c 'sleep 1000; :' "$own" &)
+            hear stuck
+            sleep 1000
+        fi
+        echo two > src/a.txt
+        printf '{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s-1","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"{\\"n\\":7}"}}}}\n'
+        say '{"stopReason":"end_turn","usage":{"inputTokens":10,"outputTokens":2}}' ;;
+    esac
+done
+"#;
+
 /// A repository with the workflow, and an agent that hands back `said`.
 fn place(said: &str) -> Place {
     let place = Place::new();
+    hire(&place, AGENT, said, "");
+    place
+}
+
+/// Makes it a repository with the workflow, whose agent is `program` with one argument and further configuration.
+fn hire(place: &Place, program: &str, argument: &str, more: &str) {
     place.write("fixes.star", FLOW);
     place.write("src/a.txt", "one\n");
     place.commit_all();
     let tools = place.beside("tools");
-    write_program(&tools.join("agent"), AGENT);
+    write_program(&tools.join("agent"), program);
     let config = format!(
-        "[agents.bot]\nkind = \"acp\"\ncommand = [\"{0}/agent\", {said:?}]\nreads = [\"{0}\"]\n\
+        "[agents.bot]\nkind = \"acp\"\ncommand = [\"{0}/agent\", {argument:?}]\nreads = [\"{0}\"]\n{more}\
          reserve = {{ tokens = 1000, usd = 0.5 }}\nprice = {{ input = 1, output = 5 }}\n\
          [roles.fixer]\nmodels = [\"agents/bot\"]\n",
         tools.canonicalize().unwrap().display()
     );
     std::fs::create_dir_all(place.home()).unwrap();
     std::fs::write(place.home().join("config.toml"), config).unwrap();
-    place
 }
 
 fn write_program(path: &std::path::Path, text: &str) {
@@ -90,6 +125,52 @@ fn an_agent_of_its_own_does_a_node_and_its_run_replays_without_it() {
     let left: Vec<_> =
         sessions.filter(|dir| std::fs::read_dir(dir.path().join("sessions")).is_ok_and(|it| it.count() > 0)).collect();
     assert!(left.is_empty(), "no session is kept of a run that is over: {left:?}");
+}
+
+/// A run whose engine was killed while its agent was at work, and a look at what that agent has heard.
+fn killed_at_work(budget: &[&str]) -> (Place, impl Fn() -> String + use<>) {
+    let place = Place::new();
+    let own = place.beside("own").canonicalize().unwrap();
+    let at = own.to_str().unwrap();
+    hire(&place, STUCK, at, &format!("state = [{at:?}]\n"));
+    assert_eq!(place.run(&["trust"]).code, 0);
+    let (mut engine, _) = place.start(&[&["run", "fixes.star", "--json"], budget].concat());
+    let heard = {
+        let file = own.join("heard");
+        move || std::fs::read_to_string(&file).unwrap_or_default()
+    };
+    until("the agent is at work", || heard().ends_with("stuck: half\n"));
+    assert!(!survivors(at).is_empty());
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    until("no process of the agent is left", || survivors(at).is_empty());
+    (place, heard)
+}
+
+#[test]
+fn an_agent_that_was_at_work_when_the_engine_was_killed_goes_on_from_its_beginning() {
+    let (place, heard) = killed_at_work(&[]);
+    let ran = place.run(&["resume", "@last", "--json"]).ok();
+    assert_eq!((&ran["outputs"], &ran["verified"]), (&json!({"n": 7, "passed": true}), &json!("passed")), "{ran}");
+    // It went on with its session, on files that are as at the beginning.
+    assert_eq!(heard(), "new: one\nprompt: one\nstuck: half\nload: one\nprompt: one\n");
+    // What it had begun is not lost.
+    let rescues = place.run(&["trees", "rescue", "list", "--json"]).ok()["rescues"].clone();
+    let refs: Vec<&str> = rescues.as_array().unwrap().iter().map(|it| it["ref"].as_str().unwrap()).collect();
+    let [rescued] = refs[..] else { panic!("{rescues}") };
+    assert_eq!(place.git(&["show", &format!("{rescued}:src/a.txt")]), "half\n");
+    assert_eq!(place.run(&["replay", "@last", "--json"]).ok()["equal"], true);
+}
+
+#[test]
+fn what_was_held_for_an_agent_that_was_killed_counts_as_spent() {
+    // Nobody knows what it had used; half a dollar was held, and half a dollar is needed to begin again.
+    let (place, heard) = killed_at_work(&["--budget-usd", "0.7"]);
+    let poor = place.run(&["resume", "@last", "--json"]);
+    assert_eq!((poor.code, heard().lines().count()), (4, 3), "{poor:?}");
+    let ran = place.run(&["resume", "@last", "--budget-usd", "+0.3", "--json"]).ok();
+    assert_eq!((&ran["outputs"]["n"], heard().lines().count()), (&json!(7), 5), "{ran}");
+    assert_eq!(place.run(&["replay", "@last", "--json"]).ok()["equal"], true);
 }
 
 #[test]
@@ -141,6 +222,22 @@ fn what_an_agent_cannot_do_is_said_before_a_run() {
 
             1 error"#]],
     );
+}
+
+#[test]
+fn an_agent_whose_program_is_gone_is_passed_over_before_a_run() {
+    let place = place("x");
+    assert_eq!(place.run(&["trust"]).code, 0);
+    std::fs::remove_file(place.beside("tools").join("agent")).unwrap();
+    let check = place.run(&["check", "fixes.star"]).out;
+    let ran = place.run(&["run", "fixes.star"]);
+    assert_eq!((ran.code, place.run(&["ps", "--json"]).ok()["runs"].clone()), (3, json!([])));
+    let tools = place.beside("tools").canonicalize().unwrap();
+    let said = format!(
+        "error[WF0901]: nothing here satisfies the role `fixer` of `line/fix`: agents/bot: its program `{}/agent` is not here\n",
+        tools.display()
+    );
+    assert!(ran.err.starts_with(&said) && check.contains(&said), "{check}\n{ran:?}");
 }
 
 #[test]

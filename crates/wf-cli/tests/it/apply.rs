@@ -317,7 +317,8 @@ fn odd_states_of_a_checkout_have_words_of_their_own() {
     // Without a branch, files can change and commits cannot be made.
     place.git(&["checkout", "-q", "--detach"]);
     refused(&place.run(&["apply", "--squash", "--json"]), 2, "WF0749");
-    place.run(&["apply", "--json"]).ok();
+    // What was refused above had begun nothing.
+    assert_eq!(place.run(&["apply", "--json"]).ok()["recovered"], Value::Null);
     place.run(&["apply", "--undo", "--json"]).ok();
     place.git(&["checkout", "-q", "main"]);
     assert_eq!(stand(&place, &place.dir()), before);

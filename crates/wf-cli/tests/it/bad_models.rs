@@ -170,6 +170,13 @@ fn whoever_stalls_is_passed_over() {
     let first = place.run(&["show", "@last", "steps/first", "--json"]).ok();
     assert_eq!((&first["status"], &first["attempts"]), (&json!("succeeded"), &json!(1)), "{first}");
     assert_eq!(first["passed_over"][0]["model"], "bad/org/tiny");
+    let shown = place.run(&["show", "@last", "steps/first"]).out;
+    let over: Vec<&str> = shown.lines().filter(|line| line.starts_with("passed over")).collect();
+    let reason = "the provider took more than 200 ms for the first byte of the answer";
+    assert_eq!(over, [format!("passed over bad/org/tiny · out: {reason}")]);
+    let log = place.run(&["logs", "@last"]).out;
+    let waits: Vec<&str> = log.lines().filter(|line| line.contains("waits until")).collect();
+    assert!(waits.len() == 1 && waits[0].ends_with(&format!(": bad/org/tiny: {reason}")), "{waits:?}");
     let report = place.run(&["report", "@last"]).out;
     let told: Vec<&str> = report.lines().filter(|line| line.contains("org/tiny")).collect();
     expect![[r#"

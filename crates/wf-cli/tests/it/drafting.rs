@@ -91,3 +91,18 @@ fn hostile_drafts_are_drafts_that_do_not_compile() {
         .assert_eq(&fails("workflow(\"w\", children = [ask(\"a\", prompt = file(\"/etc/passwd\"))])"));
     expect!["3 WF0729 unexpected identifier 'starlark', expected new line"].assert_eq(&fails("no starlark at all"));
 }
+
+#[test]
+fn a_planner_that_gives_no_draft_says_why() {
+    let place = planner(&[]);
+    let rules =
+        "[[rule]]\nmatch = { node = \"**/write\" }\nerror = { code = \"provider\", message = \"nobody is there\" }\n";
+    place.write("rules.toml", rules);
+    let ran = place.run(&["draft", "greet people", "--mock", "rules.toml", "--json"]);
+    let json = ran.json();
+    let message = json["error"]["message"].as_str().unwrap();
+    let (begin, why) = message.rsplit_once(": ").unwrap();
+    assert_eq!((ran.code, &json["error"]["code"]), (3, &json!("WF0729")));
+    assert!(begin.starts_with("no draft is a valid workflow: the planner wrote none in run "), "{message}");
+    assert_eq!(why, "nobody is there");
+}

@@ -85,7 +85,7 @@ impl Fleet {
 }
 
 /// Waits until something holds that other processes bring about.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..LOOKS_MAX {
         if holds() {
             return;

@@ -43,9 +43,10 @@ const TRICKS: [&str; 11] = [
     "setsid sh -c 'trap \"\" HUP INT QUIT TERM USR1; while :; do sleep 1000; done' &",
     "setsid sh -c 'exec <&- >&- 2>&-; sleep 1000; : MARK' &",
     "sh -c 'setsid sleep 1000 & kill -STOP $! $$; sleep 1000' &",
-    // Each lives only until it has started the next, in a session of its own or not.
-    "next='setsid sh -c \"$0\" \"$0\" & exit; : MARK'; sh -c \"$next\" \"$next\" &",
-    "f() { f & exit; }; (f) &",
+    // Each lives only until it has started the next, in a session of its own or not. They come to an end some day: should
+    // the test itself be killed, nobody else ends them.
+    "next='[ $1 = 0 ] || setsid sh -c \"$0\" \"$0\" $(($1 - 1)) & exit; : MARK'; sh -c \"$next\" \"$next\" 100000 &",
+    "f() { [ $1 = 0 ] || f $(($1 - 1)) & exit; }; (f 100000) &",
     // Each keeps some, which do the same a level further down.
     "b() { while :; do [ $1 -gt 0 ] && b $(($1 - 1)) & b $(($1 - 1)) & sleep 0.2 & wait; done; }; b 2 &",
     "i=0; while [ $i -lt 40 ]; do setsid sleep 1000 & i=$((i + 1)); done",
@@ -62,10 +63,13 @@ fn script(random: &mut Random, ready: &Path, mark: &str, ending: Ending, first: 
         script.push_str(TRICKS[random.below(TRICKS.len() as u64) as usize]);
         script.push('\n');
     }
+    let last = random.below(5);
+    // Whoever kills its supervisor while its owner dies, or stops it afterwards, is out of everybody's reach.
+    if last == 0 {
+        script.push_str("kill -STOP $PPID\n");
+    }
     writeln!(script, ": > {}", ready.display()).unwrap();
-    match random.below(5) {
-        0 => script.push_str("kill -STOP $PPID\n"),
-        // Whoever kills its supervisor while its owner dies is out of everybody's reach.
+    match last {
         1 if ending == Ending::Cancelled && !first => script.push_str("kill -9 $PPID\n"),
         2 => script.push_str("kill -STOP $$\n"),
         3 => script.push_str("exec sleep 1000\n"),
@@ -88,7 +92,7 @@ fn workflow(scripts: &[String]) -> String {
 }
 
 /// The living processes that have `mark` in their environment or their arguments.
-fn survivors(mark: &str) -> Vec<String> {
+pub(crate) fn survivors(mark: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();

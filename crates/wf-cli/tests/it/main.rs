@@ -6,6 +6,7 @@ mod agents;
 mod apply;
 mod bad_input;
 mod bad_models;
+mod builds;
 mod canaries;
 mod commands;
 mod decisions;

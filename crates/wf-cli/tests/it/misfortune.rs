@@ -4,27 +4,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::place::{Place, Ran};
-
-const FIX: &str = r#"
-workflow("fix", children = [branch("change", writes = ["src/**"], children = [
-    agent("patch", prompt = "Fix it.", writes = ["src/**"]),
-    test("tests", argv = ["grep", "-q", "good", "src/a.txt"]),
-])])
-"#;
-
-const FIX_RULES: &str = r#"
-[[rule]]
-match = { node = "change/patch" }
-text = "done"
-edits = [{ path = "src/a.txt", replace = { from = "bad", to = "good" } }]
-"#;
+use crate::repositories::repository;
 
 fn place() -> Place {
-    let place = Place::new();
-    place.write("src/a.txt", "bad\n");
-    place.write("flows/fix.star", FIX);
-    place.write("flows/fix.mock.toml", FIX_RULES);
-    place.commit_all();
+    let place = repository();
     assert_eq!(place.run(&["trust"]).code, 0);
     place
 }

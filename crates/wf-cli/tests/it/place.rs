@@ -93,7 +93,7 @@ impl Place {
         std::fs::read_to_string(self.dir().join(name)).unwrap()
     }
 
-    fn command(&self, dir: &Path, program: &str, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, dir: &Path, program: &str, args: &[&str]) -> Command {
         #[expect(clippy::disallowed_methods, reason = "the test runs the program from outside")]
         let mut command = Command::new(program);
         let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;

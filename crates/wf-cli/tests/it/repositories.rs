@@ -29,7 +29,8 @@ text = "done"
 edits = [{ path = "src/a.txt", replace = { from = "bad", to = "good" } }]
 "#;
 
-fn repository() -> Place {
+/// A repository with a workflow that mends it, which nobody has trusted.
+pub(crate) fn repository() -> Place {
     let place = Place::new();
     place.write("src/a.txt", "bad\n");
     place.write("flows/fix.star", FIX);

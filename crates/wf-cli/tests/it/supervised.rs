@@ -189,9 +189,13 @@ fn those_that_are_stopped_are_ended() {
 
 #[test]
 fn those_that_fork_quickly_are_ended() {
-    // Each lives only until it has started the next.
-    check_gone("f() { f & exit; }; (f) > /dev/null 2>&1 &");
-    check_gone("next='setsid sh -c \"$0\" \"$0\" & exit'; sh -c \"$next\" \"$next\" > /dev/null 2>&1 &");
+    // Each lives only until it has started the next. They come to an end some day: should the test itself be killed,
+    // nobody else ends them.
+    check_gone("f() { [ $1 = 0 ] || f $(($1 - 1)) & exit; }; (f 100000) > /dev/null 2>&1 &");
+    check_gone(
+        "next='[ $1 = 0 ] || setsid sh -c \"$0\" \"$0\" $(($1 - 1)) & exit'
+         sh -c \"$next\" \"$next\" 100000 > /dev/null 2>&1 &",
+    );
     // Each keeps some, which do the same two levels further down.
     check_gone(
         "b() { while :; do [ $1 -gt 0 ] && b $(($1 - 1)) & b $(($1 - 1)) & sleep 0.1 & wait; done; }

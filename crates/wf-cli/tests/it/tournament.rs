@@ -380,6 +380,9 @@ fn judges_choose_and_the_losers_test_goes_with_the_winner() {
           }
         ]"#]],
     );
+    // What is offered is what `apply` takes.
+    let report = place.run(&["report", "--json"]).ok();
+    assert_eq!(report["next"][0]["what"], "see what both changed");
     let both = shown(&place, "both");
     check(
         &json!([both["checks"], both["diffstat"], both["output"]["taken"], both["output"]["left"]]),

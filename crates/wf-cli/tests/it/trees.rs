@@ -250,6 +250,21 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 #[test]
+fn what_a_process_left_that_was_killed_after_the_end_of_its_run_goes_with_the_next() {
+    let place = place("[trees]\nkeep = \"never\"\n");
+    place.run(&["run", "flows/fix.star", "--trust", "--json"]);
+    let pools = place.home().join("cache/trees");
+    let pool = std::fs::read_dir(&pools).unwrap().next().unwrap().unwrap().path();
+    let left = [pool.join(".trash/tree-1"), pool.join("tree-of-nobody")];
+    for dir in &left {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join("a.txt"), "left\n").unwrap();
+    }
+    place.run(&["resume", "@last", "--json"]);
+    assert!(left.iter().all(|dir| !dir.exists()) && !pool.join(".trash").exists(), "{pool:?}");
+}
+
+#[test]
 fn a_shell_is_started_in_a_tree_at_a_terminal() {
     let place = place("");
     let made = place.run(&["trees", "new"]).out;

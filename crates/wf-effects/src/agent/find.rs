@@ -18,22 +18,23 @@ pub fn glob(tree: &Scope, pattern: &str, cancel: &CancelToken) -> Result<String,
     let glob = Glob::parse(pattern).map_err(|error| format!("{pattern:?} is no glob: {error}"))?;
     let mut shown = String::new();
     let mut count = 0;
-    tree.root().walk(true, &mut |found| {
+    let walked = tree.root().walk(true, &mut |found| {
         let Some(path) = found.path.to_str().filter(|path| glob.matches(path) && tree.may_read(path)) else {
-            return if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            return Ok(if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
         };
         if count == FILES_MAX {
             shown.push_str(&format!("[more than {FILES_MAX} files match; the rest is not shown]\n"));
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
         count += 1;
         shown.push_str(path);
         shown.push('\n');
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     });
     if cancel.is_cancelled() {
         return Err("it was cancelled".to_owned());
     }
+    walked.map_err(|error| format!("the tree cannot be listed: {error}"))?;
     Ok(if count == 0 { "[no file matches]".to_owned() } else { shown })
 }
 

@@ -30,15 +30,25 @@ pub struct Found<'a> {
     pub path: &'a Path,
 }
 
+/// What is done with each file that was found.
+pub type Each<'a> = dyn FnMut(&Found<'_>) -> Result<ControlFlow<()>, BeneathError> + 'a;
+
 impl Found<'_> {
-    /// It, open for reading; nothing where it is something else by now, or has several names.
-    pub fn open(&self) -> Option<File> {
-        open_plain(&self.found().ok()?, Names::One).ok()
+    /// It, open for reading; nothing where nobody may read it, it is something else by now, or it has several names.
+    ///
+    /// # Errors
+    /// [`BeneathError::is_failure`].
+    pub fn open(&self) -> Result<Option<File>, BeneathError> {
+        unless_failed(self.found().and_then(|found| open_plain(&found, Names::One)))
     }
 
-    /// All of it, whatever other names it has; nothing where it is larger than that.
-    pub fn read(&self, bytes_max: u64) -> Option<Vec<u8>> {
-        read_whole(open_plain(&self.found().ok()?, Names::Any).ok()?, bytes_max).ok()
+    /// All of it, whatever other names it has; nothing where nobody may read it, or it is larger than that.
+    ///
+    /// # Errors
+    /// [`BeneathError::is_failure`].
+    pub fn read(&self, bytes_max: u64) -> Result<Option<Vec<u8>>, BeneathError> {
+        let file = self.found().and_then(|found| open_plain(&found, Names::Any));
+        unless_failed(file.and_then(|file| read_whole(file, bytes_max)))
     }
 
     fn found(&self) -> Result<OwnedFd, BeneathError> {
@@ -46,22 +56,35 @@ impl Found<'_> {
     }
 }
 
-pub(super) struct Walk<'a> {
+/// Nothing of what cannot be had, unless nobody knows whether it could.
+pub(crate) fn unless_failed<T>(had: Result<T, BeneathError>) -> Result<Option<T>, BeneathError> {
+    match had {
+        Err(error) if error.is_failure() => Err(error),
+        had => Ok(had.ok()),
+    }
+}
+
+pub(super) struct Walk<'a, 'b> {
     pub(super) is_ignoring: bool,
     /// What `.gitignore` files say, those furthest above first.
     pub(super) ignores: Vec<Gitignore>,
     pub(super) entries: usize,
-    pub(super) each: &'a mut dyn FnMut(&Found<'_>) -> ControlFlow<()>,
+    pub(super) each: &'a mut Each<'b>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Goes through a directory. `at` is its path as if the tree were everything.
-    pub(super) fn dir(&mut self, dir: BorrowedFd<'_>, at: &Path, depth: usize) -> ControlFlow<()> {
-        // What cannot be read is passed over.
-        let Ok((entries, _)) = names(dir, ENTRIES_MAX - self.entries) else { return ControlFlow::Continue(()) };
+    pub(super) fn dir(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        at: &Path,
+        depth: usize,
+    ) -> Result<ControlFlow<()>, BeneathError> {
+        let listed = unless_failed(names(dir, ENTRIES_MAX - self.entries))?;
+        let Some((entries, _)) = listed else { return Ok(ControlFlow::Continue(())) };
         self.entries += entries.len();
         let has_ignore = self.is_ignoring && entries.iter().any(|(name, _)| name == IGNORE);
-        let ignore = if has_ignore { ignore(dir, at) } else { None };
+        let ignore = if has_ignore { ignore(dir, at)? } else { None };
         let above = self.ignores.len();
         self.ignores.extend(ignore);
         let mut done = ControlFlow::Continue(());
@@ -73,9 +96,9 @@ impl Walk<'_> {
             done = match kind {
                 EntryKind::File => {
                     let path = path.strip_prefix("/").unwrap_or(&path);
-                    (self.each)(&Found { dir, name: &name, path })
+                    (self.each)(&Found { dir, name: &name, path })?
                 }
-                EntryKind::Directory if depth < DEPTH_MAX => self.below(dir, &name, &path, depth),
+                EntryKind::Directory if depth < DEPTH_MAX => self.below(dir, &name, &path, depth)?,
                 EntryKind::Directory | EntryKind::Link | EntryKind::Other => ControlFlow::Continue(()),
             };
             if done.is_break() {
@@ -83,13 +106,20 @@ impl Walk<'_> {
             }
         }
         self.ignores.truncate(above);
-        done
+        Ok(done)
     }
 
-    fn below(&mut self, dir: BorrowedFd<'_>, name: &OsStr, path: &Path, depth: usize) -> ControlFlow<()> {
-        match beneath(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS) {
-            Ok(inner) => self.dir(inner.as_fd(), path, depth + 1),
-            Err(_) => ControlFlow::Continue(()),
+    fn below(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+        depth: usize,
+    ) -> Result<ControlFlow<()>, BeneathError> {
+        let inner = beneath(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS);
+        match unless_failed(inner.map_err(BeneathError::from))? {
+            Some(inner) => self.dir(inner.as_fd(), path, depth + 1),
+            None => Ok(ControlFlow::Continue(())),
         }
     }
 
@@ -101,14 +131,14 @@ impl Walk<'_> {
 }
 
 /// What the `.gitignore` of a directory says. It is read as any other file: it may be a pipe, or a link to a device.
-fn ignore(dir: BorrowedFd<'_>, at: &Path) -> Option<Gitignore> {
-    let found = Found { dir, name: OsStr::new(IGNORE), path: at };
-    let bytes = read_whole(found.open()?, IGNORE_BYTES_MAX).ok()?;
+fn ignore(dir: BorrowedFd<'_>, at: &Path) -> Result<Option<Gitignore>, BeneathError> {
+    let Some(file) = (Found { dir, name: OsStr::new(IGNORE), path: at }).open()? else { return Ok(None) };
+    let Some(bytes) = unless_failed(read_whole(file, IGNORE_BYTES_MAX))? else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);
     let mut builder = GitignoreBuilder::new(at);
     for line in text.trim_start_matches('\u{feff}').lines() {
         // A line that is no pattern says nothing.
         let _ = builder.add_line(None, line);
     }
-    builder.build().ok()
+    Ok(builder.build().ok())
 }

@@ -1,13 +1,12 @@
 //! Agents that are on this machine: which there are, and which versions.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::AgentKind;
 use crate::contract::CancelToken;
-use crate::process::{Bounds, End, Spec, run};
+use crate::process::{Bounds, End, Spec, find_program, run};
 use crate::sandbox::Policy;
 
 /// How long an agent may take to say its version.
@@ -70,11 +69,8 @@ pub struct Found {
 
 /// The known agents that are in directories of `PATH`, the first of each.
 pub fn find(path: &str) -> Vec<Found> {
-    let dirs: Vec<&Path> = path.split(':').filter(|dir| dir.starts_with('/')).map(Path::new).collect();
-    let is_program =
-        |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
-    let first = |known: &Known| dirs.iter().map(|dir| dir.join(known.program)).find(is_program);
-    KNOWN.into_iter().filter_map(|known| Some(Found { known, path: first(&known)? })).collect()
+    let found = |known: Known| Some(Found { known, path: find_program(path, known.program)? });
+    KNOWN.into_iter().filter_map(found).collect()
 }
 
 /// What a program says its version is: its first line. It is given `path` to find others, a home without anything in it,

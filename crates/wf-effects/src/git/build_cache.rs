@@ -311,9 +311,9 @@ impl BuildCache {
             let is_inside =
                 Path::new(&entry.path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
             let looks_right = |metadata: Metadata| {
-                let is_writable = entry.shared && metadata.mode() & 0o222 != 0;
+                let mode = metadata.mode() & 0o777;
                 metadata.is_file()
-                    && !is_writable
+                    && (!entry.shared || mode == shared_mode(mode))
                     && metadata.len() == entry.len
                     && modified(&metadata) == entry.modified
             };
@@ -452,7 +452,7 @@ impl BuildCache {
             copier.transfer(&from, &to, *shared)?;
             let mut metadata = std::fs::symlink_metadata(&to).map_err(failed("look at", &to))?;
             if *shared {
-                let mode = metadata.mode() & 0o555;
+                let mode = shared_mode(metadata.mode());
                 std::fs::set_permissions(&to, std::fs::Permissions::from_mode(mode)).map_err(failed("change", &to))?;
                 metadata = std::fs::symlink_metadata(&to).map_err(failed("look at", &to))?;
             }
@@ -551,6 +551,14 @@ impl Copier {
         target.set_times(times).map_err(failed("change", to))?;
         Ok(how)
     }
+}
+
+/// The mode of a file that trees share: its owner cannot write it, and everybody who works in a tree is its owner.
+///
+/// Its group may, though nobody else reaches it, since the trees' directory is its owner's alone. For rustc replaces what
+/// it made before only if anybody may write it (`check_file_is_writeable` in `rustc_codegen_ssa`).
+fn shared_mode(mode: u32) -> u32 {
+    (mode & 0o555) | 0o020
 }
 
 fn is_dir(path: &Path) -> bool {

@@ -243,7 +243,10 @@ impl Repository {
 
     /// Refuses an index that somebody else is changing; a lock of the same order, left by a process that was killed, is
     /// taken away.
-    fn refuse_locked_index(&self, tag: &str) -> Result<(), GitError> {
+    ///
+    /// # Errors
+    /// [`GitError::IndexLocked`].
+    pub fn refuse_locked_index(&self, tag: &str) -> Result<(), GitError> {
         use std::os::unix::fs::MetadataExt;
         let (lock, own) = self.index_locks(tag);
         let Ok(locked) = std::fs::symlink_metadata(&lock) else { return remove_any(&own) };

@@ -134,14 +134,17 @@ pub(crate) fn read_if_small(path: &Path, bytes_max: u64) -> std::io::Result<Opti
 
 /// Copies an index file with its time, by which git knows which entries may be stale, replacing what is at `to`.
 pub(crate) fn copy_index(from: &Path, to: &Path) -> Result<(), GitError> {
-    let fail = || GitError::io("copy an index to", to);
-    let parent = to.parent().unwrap_or(to);
-    let mut source = std::fs::File::open(from).map_err(fail())?;
-    let modified = source.metadata().and_then(|metadata| metadata.modified()).map_err(fail())?;
-    let mut copy = tempfile::Builder::new().prefix("index-").tempfile_in(parent).map_err(fail())?;
-    std::io::copy(&mut source, copy.as_file_mut()).map_err(fail())?;
-    copy.as_file().set_modified(modified).map_err(fail())?;
-    copy.persist(to).map_err(|error| error.error).map_err(fail())?;
+    copy_with_time(from, to).map_err(GitError::io("copy an index to", to))
+}
+
+/// Copies a file with its time, replacing what is at `to`.
+pub(crate) fn copy_with_time(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut source = std::fs::File::open(from)?;
+    let modified = source.metadata()?.modified()?;
+    let mut copy = tempfile::Builder::new().prefix("index-").tempfile_in(to.parent().unwrap_or(to))?;
+    std::io::copy(&mut source, copy.as_file_mut())?;
+    copy.as_file().set_modified(modified)?;
+    copy.persist(to)?;
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use super::repository::Repository;
 use super::runner::Call;
 
 const POINTER_BYTES_MAX: u64 = 8 << 10;
-/// How often an entry is begun again because `worktrees/` went with its last other entry.
-const TRIES: usize = 8;
+/// How often something is begun again because a directory was removed meanwhile.
+const TRIES: usize = 100;
 
 /// Where one tree and its control files are.
 #[derive(Clone, Debug)]
@@ -88,15 +88,9 @@ impl TreePlace {
             return self.add_worktree(repository, commit).await;
         }
         let fail = || GitError::io("make", &self.admin);
-        for attempt in 1.. {
-            match std::fs::create_dir_all(&self.admin) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound && attempt < TRIES => {}
-                made => {
-                    made.map_err(fail())?;
-                    break;
-                }
-            }
-        }
+        // `worktrees/` goes with its last entry.
+        let entries = self.admin.parent().unwrap_or(&self.admin);
+        within(entries, || std::fs::create_dir(&self.admin)).map_err(fail())?;
         // Another git looks at an entry once it has `gitdir`, which therefore comes last; until then it would prune an
         // entry that is not locked. Git itself does the same, but for the order.
         write_if_other(&self.admin.join("locked"), "initializing\n")?;
@@ -195,6 +189,19 @@ fn write_if_other(path: &Path, text: &str) -> Result<(), GitError> {
     std::fs::write(file.path(), text).map_err(fail())?;
     file.persist(path).map_err(|error| error.error).map_err(fail())?;
     Ok(())
+}
+
+/// Does something in a directory that others remove whenever they find it empty.
+pub(crate) fn within<T>(dir: &Path, mut act: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    // A directory that goes while it is made is said to exist.
+    let may_be_gone = |kind| matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::AlreadyExists);
+    let mut tries = 1;
+    loop {
+        match std::fs::create_dir_all(dir).and_then(|()| act()) {
+            Err(error) if may_be_gone(error.kind()) && tries < TRIES => tries += 1,
+            done => return done,
+        }
+    }
 }
 
 /// Removes whatever is at `path`; links are not followed.

@@ -151,7 +151,7 @@ impl Trees {
             let is_last = !rows.iter().any(|other| {
                 other.row.slot != listed.row.slot && other.row.used.tenant.as_ref() == tenant && other.row.is_taken()
             });
-            inner.clear(&listed.row, is_last, &mut swept).await?;
+            inner.clear(&listed.row, &mut swept).await?;
             if let Some(tenant) = tenant.filter(|_| listed.run.is_none() && is_last) {
                 // Nobody's log names it.
                 inner.drop_ref(&format!("refs/whaleflow/{}/b/{}", tenant.run, ref_leaf(&tenant.branch))).await?;

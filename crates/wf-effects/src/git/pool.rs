@@ -282,6 +282,8 @@ impl Pool {
 pub(crate) struct Known {
     /// The row as this process left it, and the index that it has of the files.
     pub(crate) last: Option<(TreeRow, Option<CleanDir>)>,
+    /// Where this process last set the branch's fence.
+    pub(crate) fence: Option<String>,
 }
 
 impl Known {
@@ -329,7 +331,7 @@ impl Inner {
             let Some(row) = self.pool.try_change(&row, to).await? else { continue };
             // What another start of the machine left may be any part of a tree.
             let is_quiet = is_rest && self.pool.is_of_this_start(&row);
-            return self.held(row, clean, is_quiet, branch).await.map(Some);
+            return self.held(row, clean, is_quiet, branch, known).await.map(Some);
         }
         Err(GitError::Fenced)
     }
@@ -340,12 +342,29 @@ impl Inner {
         clean: Option<CleanDir>,
         is_quiet: bool,
         branch: &str,
+        known: &mut Known,
     ) -> Result<Held, GitError> {
         let tree = self.pool.slots.place(&self.repository, &row.slot.name);
-        let text = format!("{} {} {}\n", row.slot.name, row.epoch, self.pool.options.holder);
-        let fence = self.repository.set_fence(fence_ref(&self.run, branch), &text).await?;
+        let fence = self.set_fence(&row, branch, known.fence.take()).await?;
+        known.fence = Some(fence.at.clone());
         self.check_row(&row).await?;
         Ok(Held { row, tree, clean, fence: Some(fence), is_quiet })
+    }
+
+    /// Makes a branch's fence that of this row. It is moved from what it was seen to be, so that what a process had begun
+    /// that was killed or stopped does not move it afterwards. `seen` need not be right.
+    async fn set_fence(&self, row: &TreeRow, branch: &str, mut seen: Option<String>) -> Result<Fence, GitError> {
+        let reference = fence_ref(&self.run, branch);
+        let at = self.repository.write_fence(&fence_text(row, &self.pool.options.holder)).await?;
+        for _ in 0..TRIES {
+            match self.repository.move_ref(&reference, &at, seen.as_deref()).await {
+                Err(GitError::Moved { .. }) => {}
+                moved => return moved.map(|()| Fence { reference, at }),
+            }
+            seen = self.repository.ref_at(&reference).await?;
+            self.check_row(row).await?;
+        }
+        Err(GitError::Fenced)
     }
 
     /// Whether a row is still as this task left it.
@@ -360,7 +379,12 @@ impl Inner {
     }
 
     /// Gets a slot for a branch that has none: an unused one, or a new one.
-    pub(crate) async fn claim(self: &Arc<Self>, branch: &str, commit: &str) -> Result<Held, GitError> {
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        branch: &str,
+        commit: &str,
+        known: &mut Known,
+    ) -> Result<Held, GitError> {
         self.sweep_soon();
         // How many there may be need not be found out for a few, nor for those that others wait for.
         let mut slots_max = match self.is_inside_of_a_tree(branch).await? {
@@ -378,7 +402,7 @@ impl Inner {
                 now_ms: now_ms(),
             };
             match self.pool.options.rows.claim_tree(claim).await {
-                Ok(row) => return self.held(row, None, true, branch).await,
+                Ok(row) => return self.held(row, None, true, branch, known).await,
                 Err(TreeClaimError::Full { slots }) => {
                     let max = self.pool.trees_max(&self.repository, commit).await?;
                     if slots_max >= max && has_swept {
@@ -493,8 +517,7 @@ impl Inner {
             return self.remove(held).await;
         }
         held.row = self.pool.change(&held.row, self.pool.used(&held.row, TreeStage::Going, true)).await?;
-        self.pool.slots.make_meta()?;
-        copy_index(&held.clean()?.index(), &self.pool.slots.index_file(&held.tree.name))?;
+        self.pool.slots.keep_index(&held.clean()?.index(), &held.tree.name)?;
         held.tree.remove_admin()?;
         let to = TreeUse {
             tenant: None,
@@ -534,6 +557,21 @@ impl Inner {
         }
     }
 
+    /// Removes the fence of a slot that is cleared, unless its tenant has got another slot since.
+    async fn remove_fence_of(&self, slot: &TreeSlot, tenant: &Tenant) -> Result<(), GitError> {
+        let reference = fence_ref(tenant.run.as_str(), &tenant.branch);
+        let Some(at) = self.repository.ref_at(&reference).await? else { return Ok(()) };
+        let said = self.repository.fence_text(&at).await?;
+        if said.is_some_and(|said| fenced_slot(&said) != Some(&slot.name)) {
+            return Ok(());
+        }
+        match self.repository.delete_ref(&reference, &at).await {
+            // The tenant gets another slot at this moment.
+            Err(GitError::Moved { .. }) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
     /// Sees to what nobody needs, in the background and not too often.
     fn sweep_soon(self: &Arc<Self>) {
         let (now, last) = (now_ms(), self.swept_ms.load(Ordering::Relaxed));
@@ -555,11 +593,7 @@ impl Inner {
         let surplus = free.get(self.pool.options.warm_max..).unwrap_or_default();
         for TreeListed { row, run } in &rows {
             if self.is_due(row, run.as_ref(), reclaim) || surplus.contains(&row) {
-                let is_other = |other: &&TreeListed| {
-                    other.row.slot != row.slot && other.row.used.tenant == row.used.tenant && other.row.is_taken()
-                };
-                let is_last = !rows.iter().any(|other| is_other(&other));
-                match self.clear(row, is_last, &mut swept).await {
+                match self.clear(row, &mut swept).await {
                     // Somebody else sees to it.
                     Err(GitError::Fenced) => {}
                     cleared => cleared?,
@@ -596,8 +630,8 @@ impl Inner {
         }
     }
 
-    /// Saves what is in a slot, and removes it; `is_last` says that its tenant has no other.
-    pub(crate) async fn clear(&self, row: &TreeRow, is_last: bool, swept: &mut Swept) -> Result<(), GitError> {
+    /// Saves what is in a slot, and removes it.
+    pub(crate) async fn clear(&self, row: &TreeRow, swept: &mut Swept) -> Result<(), GitError> {
         let has_work = !matches!(row.used.stage, TreeStage::Free | TreeStage::Making);
         let to = self.pool.used(row, TreeStage::Going, true);
         let row = self.pool.change(row, to).await?;
@@ -607,11 +641,8 @@ impl Inner {
         if let Some(marker) = marker {
             swept.rescued.extend(self.save_all(&mut held, &marker).await?);
         }
-        if let Some(tenant) = held.row.used.tenant.as_ref().filter(|_| is_last) {
-            let reference = fence_ref(tenant.run.as_str(), &tenant.branch);
-            if let Some(at) = self.repository.ref_at(&reference).await? {
-                self.repository.delete_ref(&reference, &at).await?;
-            }
+        if let Some(tenant) = &held.row.used.tenant {
+            self.remove_fence_of(&held.row.slot, tenant).await?;
         }
         swept.removed.push(held.tree.name.clone());
         self.remove(held).await
@@ -686,9 +717,26 @@ pub(crate) fn fence_ref(run: &str, branch: &str) -> String {
     format!("refs/whaleflow/{run}/held/{}", ref_leaf(branch))
 }
 
+/// What a fence says: which slot its branch has, since when, and who holds it.
+fn fence_text(row: &TreeRow, holder: &str) -> String {
+    format!("{} {} {holder}\n", row.slot.name, row.epoch)
+}
+
+/// The slot that a fence names.
+fn fenced_slot(text: &str) -> Option<&str> {
+    text.split(' ').next()
+}
+
 /// Removes what was moved to the trash, while others go on. What stays is removed by the next sweep.
 fn drop_later(trash: Option<std::path::PathBuf>) {
     if let Some(path) = trash {
-        tokio::task::spawn_blocking(move || remove_any(&path));
+        tokio::task::spawn_blocking(move || {
+            let removed = remove_any(&path);
+            // A sweep that found it here could not remove the trash itself.
+            if let Some(trash) = path.parent() {
+                let _ = std::fs::remove_dir(trash);
+            }
+            removed
+        });
     }
 }

@@ -21,6 +21,8 @@ const REVISION_LEN_MAX: usize = 1024;
 
 /// The largest commit object that is read.
 const COMMIT_BYTES_MAX: usize = 1 << 20;
+/// The largest fence that is read: names of a slot and of a process.
+const FENCE_BYTES_MAX: usize = 4 << 10;
 
 /// A ref that must be as it is said to be when another is moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -295,14 +297,17 @@ impl Repository {
         self.move_ref_fenced(reference, new, old, None).await
     }
 
-    /// Makes `reference` name a new object with this text, wherever it points.
-    pub(crate) async fn set_fence(&self, reference: String, text: &str) -> Result<Fence, GitError> {
+    /// Writes what a fence says, and gives its object.
+    pub(crate) async fn write_fence(&self, text: &str) -> Result<String, GitError> {
         let call = Call::new(["hash-object", "-w", "--stdin"]).stdin(text.as_bytes().to_vec());
-        let at = self.run_on_objects(call).await?.text();
-        let call = || Call::new(["update-ref", "--no-deref", &reference, &at]);
-        let lock = self.common_dir().join(format!("{reference}.lock"));
-        self.update_ref(&self.place(), call, &[lock]).await?;
-        Ok(Fence { reference, at })
+        Ok(self.run_on_objects(call).await?.text())
+    }
+
+    /// What a fence says; nothing where a loss of power took it.
+    pub(crate) async fn fence_text(&self, at: &str) -> Result<Option<String>, GitError> {
+        let call = Call::new(["cat-file", "blob", at]).stdout_max(FENCE_BYTES_MAX).codes(&[0, 128]);
+        let output = self.run_on_objects(call).await?;
+        Ok((output.code == 0).then(|| output.text()))
     }
 
     /// Detaches the HEAD of a checkout at `commit`.

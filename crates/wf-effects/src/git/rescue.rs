@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::capture::Capture;
-use super::control::{Pointer, TreePlace};
+use super::control::{Pointer, TreePlace, within};
 use super::error::GitError;
 use super::names::ref_leaf;
 use super::repository::{Fence, Repository};
@@ -63,11 +63,11 @@ impl Rescuer {
     ) -> Result<Rescued, GitError> {
         let mut moves = Vec::new();
         if left.pointer == Pointer::Directory {
-            moves.push((tree.dir.join(".git"), free_name(&self.kept_dir, &format!("{}-git", tree.name))?));
+            moves.push((tree.dir.join(".git"), free_name(&self.kept_dir, &format!("{}-git", tree.name))));
         }
         let is_moved = !left.is_whole();
         if is_moved {
-            moves.push((tree.dir.clone(), free_name(&self.kept_dir, &tree.name)?));
+            moves.push((tree.dir.clone(), free_name(&self.kept_dir, &tree.name)));
         }
         let parent = left.head.as_deref().unwrap_or(begin);
         let parent_tree = self.repository.tree_of(parent).await?;
@@ -86,7 +86,7 @@ impl Rescuer {
         // Nothing is moved before the ref that says where it is.
         let reference = self.save_commit(branch, &commit).await?;
         for (from, to) in moves {
-            std::fs::rename(&from, &to).map_err(GitError::io("move", &from))?;
+            within(&self.kept_dir, || std::fs::rename(&from, &to)).map_err(GitError::io("move", &from))?;
         }
         Ok(Rescued { reference, is_moved })
     }
@@ -121,16 +121,17 @@ impl Rescuer {
 
 /// Renames `path` to the first free `<dir>/<name>-<number>`.
 pub(crate) fn move_aside(path: &Path, dir: &Path, name: &str) -> Result<PathBuf, GitError> {
-    let to = free_name(dir, name)?;
-    std::fs::rename(path, &to).map_err(GitError::io("move", path))?;
-    Ok(to)
+    let moved = within(dir, || {
+        let to = free_name(dir, name);
+        std::fs::rename(path, &to).map(|()| to)
+    });
+    moved.map_err(GitError::io("move", path))
 }
 
-fn free_name(dir: &Path, name: &str) -> Result<PathBuf, GitError> {
-    std::fs::create_dir_all(dir).map_err(GitError::io("make", dir))?;
+fn free_name(dir: &Path, name: &str) -> PathBuf {
     let is_free = |path: &PathBuf| std::fs::symlink_metadata(path).is_err();
     let free = (1_u32..).map(|number| dir.join(format!("{name}-{number}"))).find(is_free);
-    Ok(free.unwrap_or_else(|| dir.join(name)))
+    free.unwrap_or_else(|| dir.join(name))
 }
 
 fn message(run: &str, branch: &str, moves: &[(PathBuf, PathBuf)]) -> String {

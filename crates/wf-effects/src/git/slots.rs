@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::clean::read_if_small;
-use super::control::{TreePlace, remove_any};
+use super::clean::{copy_with_time, read_if_small};
+use super::control::{TreePlace, remove_any, within};
 use super::error::GitError;
 use super::names::{check_id, check_run};
 use super::repository::Repository;
@@ -70,10 +70,10 @@ impl Slots {
         self.root.join(".meta")
     }
 
-    /// Makes the place for what is known of slots.
-    pub(crate) fn make_meta(&self) -> Result<(), GitError> {
-        let dir = self.meta();
-        std::fs::create_dir_all(&dir).map_err(GitError::io("make", &dir))
+    /// Keeps the engine's index of a slot that is given back, for its next tenant.
+    pub(crate) fn keep_index(&self, index: &Path, name: &str) -> Result<(), GitError> {
+        let to = self.index_file(name);
+        within(&self.meta(), || copy_with_time(index, &to)).map_err(GitError::io("copy an index to", &to))
     }
 
     /// The marker of a slot, if there is a whole one.
@@ -88,13 +88,14 @@ impl Slots {
     }
 
     pub(crate) fn write_marker(&self, name: &str, marker: &Marker) -> Result<(), GitError> {
-        let path = self.marker_file(name);
-        let fail = || GitError::io("write", &path);
-        self.make_meta()?;
-        let file = tempfile::Builder::new().tempfile_in(self.meta()).map_err(fail())?;
-        serde_json::to_writer(&file, marker).map_err(std::io::Error::from).map_err(fail())?;
-        file.persist(&path).map_err(|error| error.error).map_err(fail())?;
-        Ok(())
+        let (meta, path) = (self.meta(), self.marker_file(name));
+        let written = within(&meta, || {
+            let file = tempfile::Builder::new().tempfile_in(&meta)?;
+            serde_json::to_writer(&file, marker)?;
+            file.persist(&path)?;
+            Ok(())
+        });
+        written.map_err(GitError::io("write", &path))
     }
 
     /// Forgets for whom a slot was made, and the engine's index of it.
@@ -166,4 +167,32 @@ pub(crate) fn entries_in(dir: &Path) -> Result<Vec<(String, PathBuf)>, GitError>
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of them removes the trash when it finds it empty, as others put something there.
+    #[test]
+    fn what_comes_and_goes_at_once_is_moved_all_the_same() {
+        let temp = tempfile::tempdir().unwrap();
+        let slots = Slots::new(temp.path().to_owned());
+        let come_and_go = |name: &str| {
+            let path = temp.path().join(name);
+            for _ in 0..200 {
+                std::fs::create_dir(&path).unwrap();
+                let trash = slots.move_to_trash(&path, name).unwrap().unwrap();
+                assert!(!path.exists());
+                remove_any(&trash).unwrap();
+                let _ = std::fs::remove_dir(trash.parent().unwrap());
+            }
+        };
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                scope.spawn(move || come_and_go(name));
+            }
+        });
+        assert_eq!(entries_in(temp.path()).unwrap(), []);
+    }
 }

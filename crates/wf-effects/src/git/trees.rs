@@ -7,7 +7,9 @@
 //! An operation that was begun is carried through, also when its caller goes away. Each may be repeated.
 
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Mutex as TaskMutex;
 use wf_ir::Glob;
 use wf_kernel::record::{Checkpoint, TreeAt};
-use wf_store::{RunId, TreeFilter, TreeStage};
+use wf_store::{RunId, TreeFilter, TreeListed, TreeStage};
 
 use super::build_cache::BuildCache;
 use super::capture::{capture, populate, read_index, remove_untracked};
@@ -95,7 +97,7 @@ impl Trees {
             let reason = "it lies inside of the repository";
             return Err(GitError::Invalid { what: "directory of trees", value, reason });
         }
-        std::fs::create_dir_all(&root).map_err(GitError::io("make", &root))?;
+        make_private(&root)?;
         // Git writes real paths into its pointers, and they are compared.
         let root = std::fs::canonicalize(&root).map_err(GitError::io("find", &root))?;
         let inner = Inner {
@@ -252,7 +254,7 @@ impl Inner {
     async fn take_or_claim(self: &Arc<Self>, branch: &str, commit: &str, known: &mut Known) -> Result<Held, GitError> {
         match self.take(branch, true, known).await? {
             Some(held) => Ok(held),
-            None => self.claim(branch, commit).await,
+            None => self.claim(branch, commit, known).await,
         }
     }
 
@@ -436,6 +438,7 @@ impl Inner {
         };
         if let Some(fence) = &held.fence {
             self.remove_fence(fence).await?;
+            known.fence = None;
         }
         self.give_back(held, is_whole, is_wanted, !failed).await?;
         Ok(rescued)
@@ -444,24 +447,33 @@ impl Inner {
     async fn cleanup(&self) -> Result<Vec<String>, GitError> {
         self.shared.clear();
         let run = RunId::parse(&self.run).map_err(|error| GitError::Leases { detail: error.to_string() })?;
-        let mut rescued = Vec::new();
-        for listed in self.pool.rows(TreeFilter { run: Some(run), ..TreeFilter::default() }).await? {
-            let used = listed.row.used;
-            let (TreeStage::Making | TreeStage::Held, Some(tenant)) = (used.stage, used.tenant) else { continue };
-            let at = self.repository.ref_at(&self.branch_ref(&tenant.branch)).await?;
-            let marker = self.pool.slots.marker(&listed.row.slot.name)?;
-            match at.or(marker.map(|marker| marker.base)) {
-                Some(commit) => rescued.extend(self.release(&tenant.branch, &commit, false).await?),
-                None => {
-                    let known = self.known(&tenant.branch);
-                    if let Some(held) = self.take(&tenant.branch, true, &mut *known.lock().await).await? {
-                        self.remove(held).await?;
-                    }
+        let mut swept = Swept::default();
+        for TreeListed { row, .. } in self.pool.rows(TreeFilter { run: Some(run), ..TreeFilter::default() }).await? {
+            match (row.used.stage, &row.used.tenant) {
+                (TreeStage::Making | TreeStage::Held, Some(tenant)) => {
+                    swept.rescued.extend(self.give_up(&tenant.branch, &row.slot.name).await?);
                 }
+                // Its removal was begun by this process and failed; while it lives nobody else goes on with it.
+                (TreeStage::Going, _) if self.pool.is_mine(&row) => self.clear(&row, &mut swept).await?,
+                _ => {}
             }
         }
-        rescued.extend(self.sweep(Reclaim::Never).await?.rescued);
-        Ok(rescued)
+        swept.rescued.extend(self.sweep(Reclaim::Never).await?.rescued);
+        Ok(swept.rescued)
+    }
+
+    /// Gives back a tree that its branch has not given back.
+    async fn give_up(&self, branch: &str, slot: &str) -> Result<Option<String>, GitError> {
+        let at = self.repository.ref_at(&self.branch_ref(branch)).await?;
+        let marker = self.pool.slots.marker(slot)?;
+        if let Some(commit) = at.or(marker.map(|marker| marker.base)) {
+            return self.release(branch, &commit, false).await;
+        }
+        let known = self.known(branch);
+        if let Some(held) = self.take(branch, true, &mut *known.lock().await).await? {
+            self.remove(held).await?;
+        }
+        Ok(None)
     }
 
     /// What the tree holds, beside `begin`; nothing when none was handed out there.
@@ -576,6 +588,16 @@ fn remove_any_but_file(path: &Path) -> Result<(), GitError> {
         Ok(metadata) if metadata.is_file() => Ok(()),
         _ => remove_any(path),
     }
+}
+
+/// Makes a directory that only its owner may enter: what builds in trees share relies on it.
+fn make_private(dir: &Path) -> Result<(), GitError> {
+    std::fs::create_dir_all(dir).map_err(GitError::io("make", dir))?;
+    let mode = std::fs::metadata(dir).map_err(GitError::io("look at", dir))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(dir, Permissions::from_mode(mode & 0o700)).map_err(GitError::io("change", dir))
 }
 
 /// Runs an operation to its end, also when the caller stops waiting: half an operation is worse than a whole one.

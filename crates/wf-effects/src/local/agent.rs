@@ -12,8 +12,8 @@ use wf_kernel::{Amount, Outcome, Usage};
 
 use super::ask::{Waited, bounded};
 use super::command::remove;
-use super::failed::{Failed, failure};
-use super::model::{price_of, request_to};
+use super::failed::{Failed, failure, with_rescued};
+use super::model::{price_of, request_to, throttled};
 use super::prepare::{prompt_of, question};
 use super::room::Room;
 use super::trace::Trace;
@@ -37,6 +37,15 @@ pub(super) struct Desk {
     /// A copy of a commit, which is gone when this is.
     pub(super) copy: Option<SnapshotDir>,
     pub(super) home: tempfile::TempDir,
+}
+
+impl Desk {
+    /// Clears it, once the work there has ended so.
+    pub(super) async fn leave(self, outcome: Result<Outcome, Failed>) -> Result<Outcome, Failed> {
+        let Self { rescued, copy, home, .. } = self;
+        remove((copy, home)).await;
+        with_rescued(outcome, rescued)
+    }
 }
 
 /// Who works.
@@ -72,13 +81,7 @@ impl LocalEffects {
         };
         let desk = self.desk(leaf, agent).await?;
         let outcome = self.at_desk(node, leaf, prepared, agent, &worker, &desk, ctx).await;
-        let Desk { rescued, copy, home, .. } = desk;
-        remove((copy, home)).await;
-        match outcome {
-            Ok(Outcome::Succeeded(success)) => Ok(Some(Outcome::Succeeded(Box::new(Success { rescued, ..*success })))),
-            Ok(other) => Ok(Some(other)),
-            Err(failed) => Err(failed.rescued(rescued)),
-        }
+        desk.leave(outcome).await.map(Some)
     }
 
     /// The mock as a model, if its rule has turns.
@@ -265,10 +268,7 @@ impl LocalEffects {
         }
         let pause = worker.chosen.as_ref().and_then(|chosen| self.pause_after(error, leaf, chosen, ctx));
         match pause {
-            Some(retry_after_ms) => {
-                Trace::new(ctx, &leaf.path).line("engine", &format!("{name}: {error}"));
-                Ok(Outcome::Throttled { retry_after_ms, usage })
-            }
+            Some(retry_after_ms) => Ok(throttled(retry_after_ms, usage, format!("{name}: {error}"), leaf, ctx)),
             None => {
                 let message = format!("{name}: {error}");
                 Err(failure(error.code(), message).retryable(error.is_retryable()).after(usage))

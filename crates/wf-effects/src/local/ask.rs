@@ -11,7 +11,7 @@ use wf_kernel::effect::{LeafRequest, TreeUse};
 use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Outcome, Usage};
 
-use super::failed::{Failed, defect, failure};
+use super::failed::{Failed, defect, failure, with_rescued};
 use super::prepare::{prompt_of, question};
 use super::trace::Trace;
 use super::{LocalEffects, keep, success};
@@ -70,11 +70,7 @@ impl LocalEffects {
             _ => (None, None),
         };
         let outcome = self.work(node, leaf, prepared, agent, dir, ctx).await;
-        match outcome {
-            Ok(Outcome::Succeeded(success)) => Ok(Outcome::Succeeded(Box::new(Success { rescued, ..*success }))),
-            Err(failed) => Err(failed.rescued(rescued)),
-            Ok(other) => Ok(other),
-        }
+        with_rescued(outcome, rescued)
     }
 
     async fn work(
@@ -136,7 +132,7 @@ impl LocalEffects {
             Reply::Failed { latency, say, usage, .. } => (*latency, say, *usage),
             Reply::Throttled { retry_after_ms } => {
                 let (retry_after_ms, usage) = (*retry_after_ms, Usage::default());
-                return Ok(Err(Outcome::Throttled { retry_after_ms, usage }));
+                return Ok(Err(Outcome::Throttled { retry_after_ms, usage, why: None }));
             }
         };
         if self.is_paced || !say.is_empty() {

@@ -10,7 +10,6 @@ use wf_kernel::record::{Prepared, Success};
 use wf_kernel::{Outcome, Usage};
 
 use super::agent::{Desk, Metered};
-use super::command::remove;
 use super::failed::{Failed, failure};
 use super::prepare::prompt_of;
 use super::room::{Room, hosts};
@@ -69,13 +68,7 @@ impl LocalEffects {
         let hired = Hired { node, leaf, prepared, agent, name, spec };
         let desk = self.desk(leaf, agent).await.map_err(unused)?;
         let outcome = self.hire(&hired, &desk, ctx).await;
-        let Desk { rescued, copy, home, .. } = desk;
-        remove((copy, home)).await;
-        match outcome {
-            Ok(Outcome::Succeeded(success)) => Ok(Some(Outcome::Succeeded(Box::new(Success { rescued, ..*success })))),
-            Ok(other) => Ok(Some(other)),
-            Err(failed) => Err(failed.rescued(rescued)),
-        }
+        desk.leave(outcome).await.map(Some)
     }
 
     /// Whether an agent that can run anything may work for a node at all.

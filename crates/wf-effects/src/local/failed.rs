@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wf_ir::Digest;
 use wf_ir::node::Kind;
-use wf_kernel::record::Failure;
+use wf_kernel::record::{Failure, Success};
 use wf_kernel::{Outcome, Usage, ValueRef};
 
 use crate::git::GitError;
@@ -41,6 +41,15 @@ impl Failed {
 
     pub(super) fn into_outcome(self) -> Outcome {
         Outcome::Failed(self.0)
+    }
+}
+
+/// The same end, with the ref under which work was rescued before it.
+pub(super) fn with_rescued(outcome: Result<Outcome, Failed>, rescued: Option<String>) -> Result<Outcome, Failed> {
+    match outcome {
+        Ok(Outcome::Succeeded(success)) => Ok(Outcome::Succeeded(Box::new(Success { rescued, ..*success }))),
+        Ok(other) => Ok(other),
+        Err(failed) => Err(failed.rescued(rescued)),
     }
 }
 

@@ -10,7 +10,7 @@ use wf_kernel::ValueRef;
 use wf_store::BlobError;
 
 use super::failed::{Failed, defect, failure};
-use crate::beneath::Root;
+use crate::beneath::{BeneathError, Root, unless_failed};
 use crate::contract::Ctx;
 
 /// Most files kept of one leaf.
@@ -58,23 +58,25 @@ pub(super) async fn artifacts(dir: &Path, globs: &[Glob], ctx: &Ctx) -> Result<B
         return Ok(kept);
     }
     let (dir, globs) = (dir.to_owned(), globs.to_vec());
-    let found = tokio::task::spawn_blocking(move || matching(&dir, &globs)).await;
-    for (path, bytes) in found.map_err(defect)? {
+    let found = tokio::task::spawn_blocking(move || matching(&dir, &globs)).await.map_err(defect)?;
+    let failed = |error: BeneathError| failure("artifacts", format!("the files to keep cannot be read: {error}"));
+    for (path, bytes) in found.map_err(|error| failed(error).retryable(true))? {
         kept.insert(format!("files/{path}"), blob(bytes, ctx).await?);
     }
     Ok(kept)
 }
 
-fn matching(dir: &Path, globs: &[Glob]) -> Vec<(String, Vec<u8>)> {
+fn matching(dir: &Path, globs: &[Glob]) -> Result<Vec<(String, Vec<u8>)>, BeneathError> {
     let mut found = Vec::new();
-    let Ok(root) = Root::open(dir) else { return found };
+    // A command may have removed where it ran.
+    let Some(root) = unless_failed(Root::open(dir))? else { return Ok(found) };
     root.walk(false, &mut |file| {
         if let Some(path) = file.path.to_str().filter(|path| globs.iter().any(|glob| glob.matches(path)))
-            && let Some(bytes) = file.read(ARTIFACT_BYTES_MAX)
+            && let Some(bytes) = file.read(ARTIFACT_BYTES_MAX)?
         {
             found.push((path.to_owned(), bytes));
         }
-        if found.len() == ARTIFACTS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    found
+        Ok(if found.len() == ARTIFACTS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(found)
 }

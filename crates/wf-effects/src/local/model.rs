@@ -27,6 +27,8 @@ use crate::models::{
 const OUTAGES_MAX: u32 = 8;
 /// Leaves whose outages are remembered; beyond it all are forgotten.
 const OUTAGES_KNOWN_MAX: usize = 20_000;
+/// How much of what a provider did goes into the log.
+const WHY_CHARS_MAX: usize = 300;
 
 /// Run and path of a leaf.
 type LeafName = (Arc<str>, Arc<str>);
@@ -227,8 +229,7 @@ impl LocalEffects {
                 match self.pause_after(&error, leaf, chosen, ctx) {
                     _ if error.kind == ModelErrorKind::Cancelled => Ok(Outcome::Cancelled { usage }),
                     Some(retry_after_ms) => {
-                        Trace::new(ctx, &leaf.path).line("engine", &format!("{chosen}: {error}"));
-                        Ok(Outcome::Throttled { retry_after_ms, usage })
+                        Ok(throttled(retry_after_ms, usage, format!("{chosen}: {error}"), leaf, ctx))
                     }
                     None => {
                         let retryable = error.is_retryable();
@@ -274,6 +275,12 @@ impl LocalEffects {
         let until_ms = models.providers.health().get(&chosen.provider).map(|outage| outage.until_ms);
         Some(until_ms.map_or(1, |until_ms| u64::try_from(until_ms - models.clock.now_ms()).unwrap_or(1).max(1)))
     }
+}
+
+/// A leaf waits for a provider, and says why.
+pub(super) fn throttled(retry_after_ms: u64, usage: Usage, why: String, leaf: &LeafRequest, ctx: &Ctx) -> Outcome {
+    Trace::new(ctx, &leaf.path).line("engine", &why);
+    Outcome::Throttled { retry_after_ms, usage, why: Some(why.chars().take(WHY_CHARS_MAX).collect()) }
 }
 
 /// What of a resolved role can change an answer.

@@ -9,7 +9,7 @@ use wf_kernel::{Outcome, Usage};
 
 use super::failed::{Failed, defect, failure};
 use super::{LocalEffects, keep, success};
-use crate::beneath::Root;
+use crate::beneath::{BeneathError, Root};
 use crate::contract::Ctx;
 use crate::git::SnapshotDir;
 use crate::search::{Search, SearchError, search};
@@ -34,7 +34,10 @@ impl LocalEffects {
         let pattern = request.get("pattern").as_str().unwrap_or_default().to_owned();
         let place = self.place(leaf).await?;
         let root = Root::open(&place.dir);
-        let root = root.map_err(|error| failure("tree", format!("the tree cannot be opened: {error}")))?;
+        let unopened = |error: BeneathError| {
+            failure("tree", format!("the tree cannot be opened: {error}")).retryable(error.is_failure())
+        };
+        let root = root.map_err(unopened)?;
         let (reads, matches_max, cancel) = (node.reads.clone(), node.matches_max, ctx.cancel.clone());
         let found = tokio::task::spawn_blocking(move || {
             search(&Search { root: &root, pattern: &pattern, reads: &reads, matches_max }, &cancel)
@@ -47,6 +50,7 @@ impl LocalEffects {
             }
             Err(SearchError::Cancelled) => Ok(Outcome::Cancelled { usage: Usage::default() }),
             Err(SearchError::Pattern(reason)) => Err(failure("pattern", reason)),
+            Err(error @ SearchError::Io(_)) => Err(failure("tree", error.to_string()).retryable(true)),
         }
     }
 

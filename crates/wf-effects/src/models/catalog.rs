@@ -26,6 +26,8 @@ pub struct Catalog {
     pub providers: BTreeMap<String, ProviderSpec>,
     /// Agents that are programs of their own, by name. Roles name them `agents/NAME`.
     pub agents: Agents,
+    /// Those of them whose program is not here, and why. Roles pass them over.
+    pub absent: BTreeMap<String, String>,
     /// By name.
     pub roles: BTreeMap<String, RoleSpec>,
     /// Prices for models whose provider's configuration names none.
@@ -215,7 +217,7 @@ impl Catalog {
             return Ok(());
         }
         if let Work::Agent(driver @ (Driver::Acp | Driver::Cli)) = work {
-            return Err(format!("it is a model, and an agent with the driver `{}` is wanted", driver_name(driver)));
+            return Err(format!("it is a model, and an agent with the driver `{}` is wanted", driver.name()));
         }
         let spec = provider.models.get(&model.model).cloned().unwrap_or_default();
         if let Some(missing) = needs.features.iter().find(|feature| !spec.features.contains(feature)) {
@@ -243,10 +245,13 @@ impl Catalog {
     /// context.
     fn agent_fits(&self, model: &ModelRef, needs: &Needs, work: Work) -> Result<(), String> {
         let agent = self.agents.get(&model.model).ok_or_else(|| format!("there is no agent `{}`", model.model))?;
+        if let Some(why) = self.absent.get(&model.model) {
+            return Err(why.clone());
+        }
         match work {
             Work::Ask => return Err("it is an agent, which does no `ask`".to_owned()),
             Work::Agent(driver) if !agent.kind.serves(driver) => {
-                let (kind, driver) = (agent.kind.name(), driver_name(driver));
+                let (kind, driver) = (agent.kind.name(), driver.name());
                 return Err(format!("it is spoken to as `{kind}`, and the driver `{driver}` is wanted"));
             }
             Work::Agent(_) => {}
@@ -334,14 +339,6 @@ impl Needs {
             }
         }
         Ok(needs)
-    }
-}
-
-fn driver_name(driver: Driver) -> &'static str {
-    match driver {
-        Driver::Native => "native",
-        Driver::Acp => "acp",
-        Driver::Cli => "cli",
     }
 }
 

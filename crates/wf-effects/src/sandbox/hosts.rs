@@ -64,6 +64,11 @@ impl HostRule {
             }
     }
 
+    /// Whether it names this very host.
+    pub(super) fn is_for(&self, host: &str) -> bool {
+        matches!(&self.name, Name::Exactly(name) if name == host)
+    }
+
     /// Whether it names this machine or an address itself: only then may the way lead to one that is not public.
     pub(super) fn is_explicit(&self) -> bool {
         matches!(&self.name, Name::Exactly(name) if name == "localhost" || name.parse::<IpAddr>().is_ok())

@@ -120,7 +120,7 @@ pub(crate) fn shut_in(
     map_users(outside).map_err(at(Stage::Users))?;
     raw::raise_loopback().map_err(at(Stage::Network))?;
     let env = match listener {
-        Some(socket) => hand_out(&socket).map_err(at(Stage::Network))?,
+        Some(socket) => hand_out(&socket, policy.network()).map_err(at(Stage::Network))?,
         None => Vec::new(),
     };
     mounts::enter(policy).map_err(at(Stage::Mounts))?;

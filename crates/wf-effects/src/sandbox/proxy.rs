@@ -34,10 +34,11 @@ const CONNECT_WAIT: Duration = Duration::from_secs(30);
 /// By which names programs find a proxy.
 const VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 /// What is asked directly: the inside itself.
-const DIRECT: &str = "localhost,127.0.0.1,::1";
+const DIRECT: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Makes the listening socket inside and hands it out. Answers with what programs are told.
-pub(super) fn hand_out(socket: &UnixStream) -> io::Result<Vec<(String, String)>> {
+/// Makes the listening socket inside and hands it out. Answers with what programs are told. A name of this machine that
+/// `rules` name means the outside.
+pub(super) fn hand_out(socket: &UnixStream, rules: &[HostRule]) -> io::Result<Vec<(String, String)>> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let url = format!("http://{}", listener.local_addr()?);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -46,7 +47,8 @@ pub(super) fn hand_out(socket: &UnixStream) -> io::Result<Vec<(String, String)>>
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
     sendmsg(socket, &[IoSlice::new(b"l")], &mut ancillary, SendFlags::NOSIGNAL)?;
     let mut told: Vec<_> = VARIABLES.iter().map(|name| ((*name).to_owned(), url.clone())).collect();
-    told.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), DIRECT.to_owned())));
+    let direct: Vec<&str> = DIRECT.into_iter().filter(|name| !rules.iter().any(|rule| rule.is_for(name))).collect();
+    told.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), direct.join(","))));
     Ok(told)
 }
 

@@ -1,10 +1,16 @@
 //! Trees are shared out, used again, kept and cleared, by several processes at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use expect_test::{Expect, expect};
-use wf_effects::git::{GitError, Keep, PoolOptions, Reclaim, Repository, Swept, Trees, TreesOptions};
-use wf_store::{Batch, Head, NewRun, RunId, TreeRow};
+use tokio::sync::Notify;
+use wf_effects::git::{Git, GitError, Keep, PoolOptions, Reclaim, Repository, Swept, Trees, TreesOptions};
+use wf_kernel::record::Checkpoint;
+use wf_store::{
+    Batch, BoxFuture, Epoch, Head, NewRun, ReadError, RunId, TreeChange, TreeChangeError, TreeClaim, TreeClaimError,
+    TreeFilter, TreeListed, TreeRow, TreeRows, TreeSlot, TreeStage, TreeUse,
+};
 
 use super::support::{Bench, Lab, commit_all, make_executable, names_in, open_program, order, raw, read, write_all};
 
@@ -180,18 +186,123 @@ async fn a_living_holder_keeps_its_tree_and_can_move_nothing() {
     assert!(!engine_refs(&bench.repo).contains("/held/"), "{}", engine_refs(&bench.repo));
 }
 
+/// A git that stops before a command with `word` in it, until it may go on.
+struct StoppingGit {
+    git: Git,
+    program: PathBuf,
+}
+
+impl StoppingGit {
+    async fn new(bench: &Bench, word: &str) -> Self {
+        let program = bench.lab.path(&format!("stopping-before-{word}"));
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in *{word}*) touch \"$0.stopped\"\nwhile [ ! -e \"$0.go\" ]; do sleep 0.01; \
+             done;; esac\nexec git \"$@\"\n"
+        );
+        std::fs::write(&program, script).unwrap();
+        make_executable(&program);
+        Self { git: open_program(&bench.lab.path(""), program.clone()).await, program }
+    }
+
+    fn beside(&self, extension: &str) -> PathBuf {
+        PathBuf::from(format!("{}.{extension}", self.program.display()))
+    }
+
+    async fn until_it_stops(&self) {
+        while !self.beside("stopped").exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    fn let_it_go_on(&self) {
+        std::fs::write(self.beside("go"), "").unwrap();
+    }
+}
+
+/// The second process, its git, and its checkpoint of branch `b`, which has not made its commit yet.
+async fn stopped_at_a_checkpoint(
+    bench: &Bench,
+) -> (Trees, StoppingGit, tokio::task::JoinHandle<Result<Checkpoint, GitError>>) {
+    let stopping = StoppingGit::new(bench, "commit-tree").await;
+    let second = bench.lab.trees_by(&stopping.git, &bench.repo, "trees", bench.lab.pool("second")).await;
+    let dir = second.begin("b", &bench.base).await.unwrap().dir;
+    write_all(&dir, &[("src/a.txt", "of the second\n")]);
+    let checkpoint = tokio::spawn({
+        let (order, second) = (order("b", &bench.base, &["**"]), second.clone());
+        async move { second.checkpoint(order).await }
+    });
+    stopping.until_it_stops().await;
+    (second, stopping, checkpoint)
+}
+
+/// Rows of which a sweep is told what was there a while ago.
+struct Late {
+    rows: Arc<dyn TreeRows>,
+    /// The rows were read.
+    read: Notify,
+    /// They may be told.
+    go: Notify,
+}
+
+impl TreeRows for Late {
+    fn claim_tree(&self, claim: TreeClaim) -> BoxFuture<'_, Result<TreeRow, TreeClaimError>> {
+        self.rows.claim_tree(claim)
+    }
+
+    fn change_tree(&self, change: TreeChange) -> BoxFuture<'_, Result<TreeRow, TreeChangeError>> {
+        self.rows.change_tree(change)
+    }
+
+    fn forget_tree(&self, slot: TreeSlot, epoch: Epoch) -> BoxFuture<'_, Result<(), TreeChangeError>> {
+        self.rows.forget_tree(slot, epoch)
+    }
+
+    fn trees(&self, filter: TreeFilter) -> BoxFuture<'_, Result<Vec<TreeListed>, ReadError>> {
+        Box::pin(async move {
+            let rows = self.rows.trees(filter).await;
+            self.read.notify_one();
+            self.go.notified().await;
+            // All later ones are told at once.
+            self.go.notify_one();
+            rows
+        })
+    }
+}
+
+/// The first was killed, and its tree is cleared by one that does not know yet that the second has got another.
+#[tokio::test]
+async fn what_a_tenant_left_is_cleared_and_what_it_got_since_is_not() {
+    let bench = Bench::new().await;
+    let _alive = (bench.lab.announce("second"), bench.lab.announce("third"));
+    let old = bench.ready("b").await;
+    write_all(&old, &[("src/a.txt", "of the first\n")]);
+    let row = bench.rows().await.remove(0);
+    let to = TreeUse { stage: TreeStage::Going, ..row.used.clone() };
+    bench.lab.store.trees.change_tree(TreeChange { slot: row.slot, epoch: row.epoch, to }).await.unwrap();
+    let late = Arc::new(Late { rows: bench.lab.store.trees.clone(), read: Notify::new(), go: Notify::new() });
+    let third = PoolOptions { rows: late.clone(), ..bench.lab.pool("third") };
+    let third = bench.lab.trees(&bench.repo, "trees", third).await;
+    let sweep = tokio::spawn(async move { third.sweep(Reclaim::Never).await });
+    late.read.notified().await;
+    let (second, stopping, checkpoint) = stopped_at_a_checkpoint(&bench).await;
+    late.go.notify_one();
+    let swept = sweep.await.unwrap().unwrap();
+    assert_eq!(bench.show(&swept.rescued[0], "src/a.txt"), "of the first");
+    check_rows(&bench, expect!["held run1:b second"]).await;
+    stopping.let_it_go_on();
+    let point = checkpoint.await.unwrap().unwrap();
+    assert_eq!(bench.show(&second.branch_ref("b"), "src/a.txt"), "of the second");
+    second.release("b", &point.commit, false).await.unwrap();
+    assert!(!engine_refs(&bench.repo).contains("/held/"), "{}", engine_refs(&bench.repo));
+}
+
 /// The first is stopped after it has looked whether the tree is still its own, and before it moves the branch's ref.
 #[tokio::test]
 async fn whoever_was_stopped_in_the_middle_moves_no_ref() {
     let bench = Bench::new().await;
     let _alive = (bench.lab.announce("first"), bench.lab.announce("second"));
-    let program = bench.lab.path("stopping-git");
-    let script = "#!/bin/sh\ncase \"$*\" in *commit-tree*) touch \"$0.stopped\"\nwhile [ ! -e \"$0.go\" ]; do sleep 0.01; \
-                  done;; esac\nexec git \"$@\"\n";
-    std::fs::write(&program, script).unwrap();
-    make_executable(&program);
-    let git = open_program(&bench.lab.path(""), program).await;
-    let first = bench.lab.trees_by(&git, &bench.repo, "trees", bench.lab.pool("first")).await;
+    let stopping = StoppingGit::new(&bench, "commit-tree").await;
+    let first = bench.lab.trees_by(&stopping.git, &bench.repo, "trees", bench.lab.pool("first")).await;
     first.acquire("b", &bench.base).await.unwrap();
     let dir = first.begin("b", &bench.base).await.unwrap().dir;
     write_all(&dir, &[("src/a.txt", "of the first\n")]);
@@ -199,19 +310,39 @@ async fn whoever_was_stopped_in_the_middle_moves_no_ref() {
         let order = order("b", &bench.base, &["**"]);
         async move { first.checkpoint(order).await }
     });
-    while !bench.lab.path("stopping-git.stopped").exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    stopping.until_it_stops().await;
     let second = bench.successor().await;
     let begun = second.begin("b", &bench.base).await.unwrap();
     assert_ne!(begun.dir, dir);
-    std::fs::write(bench.lab.path("stopping-git.go"), "").unwrap();
+    stopping.let_it_go_on();
     let late = late.await.unwrap();
     assert!(matches!(late, Err(GitError::Fenced)), "{late:?}");
     assert_eq!(bench.at(&second.branch_ref("b")), bench.base);
     write_all(&begun.dir, &[("src/a.txt", "of the second\n")]);
     let point = second.checkpoint(order("b", &bench.base, &["**"])).await.unwrap();
     assert_eq!(bench.show(&second.branch_ref("b"), "src/a.txt"), "of the second");
+    assert_eq!(bench.at(&second.branch_ref("b")), point.commit);
+}
+
+/// A process was killed, and git, which it had started, was slow.
+#[tokio::test]
+async fn what_the_dead_had_begun_takes_no_tree_from_the_living() {
+    let bench = Bench::new().await;
+    let _alive = bench.lab.announce("second");
+    bench.trees.acquire("b", &bench.base).await.unwrap();
+    let slow = StoppingGit::new(&bench, "update-ref").await;
+    let first = bench.lab.trees_by(&slow.git, &bench.repo, "trees", bench.lab.pool("first")).await;
+    let dead = tokio::spawn({
+        let base = bench.base.clone();
+        async move { first.begin("b", &base).await }
+    });
+    slow.until_it_stops().await;
+    let (second, stopping, checkpoint) = stopped_at_a_checkpoint(&bench).await;
+    slow.let_it_go_on();
+    let dead = dead.await.unwrap();
+    assert!(matches!(dead, Err(GitError::Fenced)), "{dead:?}");
+    stopping.let_it_go_on();
+    let point = checkpoint.await.unwrap().unwrap();
     assert_eq!(bench.at(&second.branch_ref("b")), point.commit);
 }
 
@@ -315,6 +446,22 @@ async fn what_the_store_knows_nothing_of_is_saved_and_removed() {
         bench.successor().await.sweep(Reclaim::Never).await.unwrap();
     }
     assert!(!bench.repo.join(".git/worktrees").exists());
+}
+
+#[tokio::test]
+async fn what_could_not_be_removed_goes_at_the_runs_end() {
+    let bench = Bench::new().await;
+    let _alive = bench.lab.announce("me");
+    let trees = trees_of(&bench, "run1", PoolOptions { warm_max: 0, ..bench.lab.pool("me") }).await;
+    trees.acquire("b", &bench.base).await.unwrap();
+    // Nothing can be moved to the trash.
+    write_all(&bench.lab.path("trees"), &[(".trash", "no directory\n")]);
+    assert!(matches!(trees.release("b", &bench.base, false).await, Err(GitError::Io { .. })));
+    check_rows(&bench, expect!["going run1:b me"]).await;
+    std::fs::remove_file(bench.lab.path("trees").join(".trash")).unwrap();
+    assert_eq!(trees.cleanup().await.unwrap(), [""; 0]);
+    check_rows(&bench, expect![""]).await;
+    assert_eq!(raw(&bench.repo, &["worktree", "list"]).lines().count(), 1);
 }
 
 /// How many branches come and go at once, and how often: in the long form, 64 and 50.

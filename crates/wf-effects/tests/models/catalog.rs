@@ -34,6 +34,7 @@ fn catalog() -> Catalog {
     Catalog {
         providers: [("far", far), ("near", near), ("fake", fake)].map(|(name, it)| (name.to_owned(), it)).into(),
         agents: std::collections::BTreeMap::new(),
+        absent: std::collections::BTreeMap::new(),
         roles: [
             ("writer", role(&[Feature::Json], Some(8_000), &list)),
             ("small", role(&[Feature::Tools], None, &["far/a/b/small"])),

@@ -46,10 +46,10 @@ fn output_and_ends_pass_through() {
         stderr: """#]],
     );
     check(
-        "ls /dev; cat /proc/self/status | grep -E 'Cap|NoNew|Seccomp:'; ls /proc | grep -c '^[0-9]'",
+        "ls /dev; cat /proc/self/status | grep -E 'Cap|NoNew|Seccomp:'; ls /proc > /tmp/list; grep -c '^[0-9]' /tmp/list",
         expect![[r#"
         Exited(0)
-        stdout: "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\nurandom\nzero\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n4\n"
+        stdout: "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\nurandom\nzero\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n3\n"
         stderr: """#]],
     );
     check(

@@ -133,7 +133,11 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
         Request::Perform { leaf, .. } => (leaf.path.clone(), leaf.attempt),
         Request::Acquire { branch, .. } if effect.id.generation < 3 => {
             let full = script.answers.get(&**branch).and_then(|it| it.strip_prefix("full "));
-            let busy = |ms: &str| Outcome::Throttled { retry_after_ms: ms.parse().unwrap(), usage: Usage::default() };
+            let busy = |ms: &str| Outcome::Throttled {
+                retry_after_ms: ms.parse().unwrap(),
+                usage: Usage::default(),
+                why: None,
+            };
             return Some(full.map_or(plain, busy));
         }
         Request::Checkpoint { leaf, .. } if effect.id.generation < 4 && is_lost(script, leaf) => {
@@ -193,7 +197,7 @@ fn scripted(workflow: &Workflow, script: &Script, effect: &Effect) -> Option<Out
         }
         "timeout" => Some(Outcome::TimedOut { usage }),
         "throttle" if effect.id.generation < 3 => {
-            Some(Outcome::Throttled { retry_after_ms: rest.parse().unwrap(), usage: Usage::default() })
+            Some(Outcome::Throttled { retry_after_ms: rest.parse().unwrap(), usage: Usage::default(), why: None })
         }
         "hang" => None,
         _ => Some(success(Value::from("fine"), usage)),

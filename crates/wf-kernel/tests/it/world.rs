@@ -228,7 +228,7 @@ pub(crate) fn answer(seed: u64, weather: Weather, workflow: &Workflow, effect: &
         Request::Prepare(leaf) => prepared(leaf),
         Request::Perform { leaf, .. } => performed(seed, weather, workflow, leaf, effect.id.generation),
         Request::Acquire { branch, .. } if is_full(seed, weather, branch, effect.id.generation) => {
-            Outcome::Throttled { retry_after_ms: 700, usage: Usage::default() }
+            Outcome::Throttled { retry_after_ms: 700, usage: Usage::default(), why: None }
         }
         Request::Acquire { base, .. } => Outcome::Acquired(TreeAt { commit: base.clone(), tree: tree_of(base) }),
         Request::Checkpoint { leaf, begin, at_ms, .. } => {
@@ -334,7 +334,7 @@ fn performed(seed: u64, weather: Weather, workflow: &Workflow, leaf: &LeafReques
     }
     // Throttling depends on the generation, so that it ends.
     if draw.chance(weather.throttling) && generation < 8 && generation.is_multiple_of(2) {
-        return Outcome::Throttled { retry_after_ms: 1_500, usage: Usage::default() };
+        return Outcome::Throttled { retry_after_ms: 1_500, usage: Usage::default(), why: None };
     }
     if draw.chance(weather.failures) {
         if draw.chance(30) {

@@ -14,8 +14,10 @@ pub enum ApplyError {
     #[error("the checkout differs in files that would change: {}", listed(.0))]
     Overlaps(Vec<String>),
     /// There is nothing to do.
-    #[error("nothing to apply: the checkout has everything of {branch} already")]
+    #[error("nothing to apply: the {place} has everything of {branch} already")]
     Already {
+        /// The checkout, or a branch of the user's.
+        place: String,
         /// The branch.
         branch: String,
     },

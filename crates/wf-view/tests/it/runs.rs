@@ -644,8 +644,14 @@ fn the_first_decision_that_counts_is_told() {
 #[test]
 fn a_run_out_of_budget_says_of_what() {
     let cases = [
-        (Budget { tokens: Some(1_900), ..no_budget() }, "the run's budget of tokens ran out"),
-        (Budget { cost_usd_micros: Some(30_000), ..no_budget() }, "the run's budget of money ran out"),
+        (
+            Budget { tokens: Some(1_900), ..no_budget() },
+            "the run's budget of tokens ran out: fixes/good/fix may take 2.0k tokens, 1.9k tokens left",
+        ),
+        (
+            Budget { cost_usd_micros: Some(30_000), ..no_budget() },
+            "the run's budget of money ran out: fixes/bad/fix may take $0.0200, $0.0177 left",
+        ),
         (Budget { leaves: Some(1), ..no_budget() }, "the run's budget of leaves ran out"),
         (Budget { wall_ms: Some(2_500), ..no_budget() }, "the run's budget of time ran out"),
     ];
