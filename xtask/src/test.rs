@@ -84,19 +84,32 @@ const LINTS: Step = Step {
     counted: Counted::AsOne,
 };
 
+/// A failure says what was found and where; how the runner came there is of no use to anybody.
+const WITHOUT_BACKTRACE: &[(&str, &str)] = &[("RUST_BACKTRACE", "0")];
+
 const TESTS: Step = Step {
     name: "tests",
     needs: None,
     args: &["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast", "--quiet"],
-    env: &[],
+    env: WITHOUT_BACKTRACE,
     counted: Counted::Libtest,
 };
 
 const NEXTEST: Step = Step {
     name: "tests",
     needs: None,
-    args: &["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--status-level", "fail"],
-    env: &[],
+    args: &[
+        "nextest",
+        "run",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "--status-level",
+        "fail",
+        "--failure-output",
+        "final",
+    ],
+    env: WITHOUT_BACKTRACE,
     counted: Counted::Nextest,
 };
 

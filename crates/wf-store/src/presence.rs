@@ -45,10 +45,11 @@ impl Presence {
     }
 
     /// Whether `owner` is certainly gone. One that cannot be asked is not; one that has no file any more is: it took its
-    /// file away when it ended, whether or not it could give its leases back before.
+    /// file away when it ended, whether or not it could give its leases back before. Any number may ask at once:
+    /// they can share the lock with which they ask.
     pub fn is_gone(&self, owner: &str) -> bool {
         match OpenOptions::new().write(true).open(self.path(owner)) {
-            Ok(file) => file.try_lock().is_ok(),
+            Ok(file) => file.try_lock_shared().is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
@@ -85,5 +86,18 @@ mod tests {
         // One that cannot be asked may be alive.
         std::fs::create_dir(presence.path("9-odd")).unwrap();
         assert!(!presence.is_gone("9-odd"));
+    }
+
+    #[test]
+    fn those_who_ask_at_once_are_not_in_each_others_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let presence = Presence::open(dir.path()).unwrap();
+        std::fs::write(presence.path("8-killed"), "").unwrap();
+        let ask = || (0..5_000).filter(|_| presence.is_gone("8-killed")).count();
+        let gone = std::thread::scope(|scope| {
+            let askers: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            askers.into_iter().map(|asker| asker.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(gone, [5_000; 4]);
     }
 }

@@ -29,6 +29,9 @@ use crate::sandbox::{Policy, Stage};
 pub const SUPERVISE_CHILD: &str = "supervise-child";
 /// How long it tries to end everything. Who waits for it waits a little longer, see `supervised`.
 const END_WAIT: Duration = Duration::from_millis(1_200);
+/// How long it goes on when that was not enough. Whoever waits for it has heard that and sees to the rest itself; when
+/// that one is gone, nobody else does.
+const END_ALONE_WAIT: Duration = Duration::from_secs(600);
 /// For how many rounds it ends what is below it without a pause: what forks quickly gives it no more time.
 const QUICK_ROUNDS: u32 = 500;
 /// Between two rounds after that.
@@ -96,11 +99,14 @@ async fn supervise_in() -> io::Result<()> {
             }
         }
     }
-    let left = below.end_all().await;
+    let left = below.end_all(END_WAIT).await;
     if let Some(end) = below.end.filter(|_| !is_told) {
         say(&mut reports, end).await;
     }
     say(&mut reports, Report::Over(left)).await;
+    if left > 0 {
+        below.end_all(END_ALONE_WAIT).await;
+    }
     Ok(())
 }
 
@@ -246,8 +252,8 @@ impl Below {
         }
     }
 
-    /// Ends all of them. Says how many are left.
-    async fn end_all(&mut self) -> u32 {
+    /// Ends all of them, or tries for `most`. Says how many are left.
+    async fn end_all(&mut self, most: Duration) -> u32 {
         let ending = async {
             for round in 0u32.. {
                 if self.reap() {
@@ -261,7 +267,7 @@ impl Below {
                 }
             }
         };
-        match tokio::time::timeout(END_WAIT, ending).await {
+        match tokio::time::timeout(most, ending).await {
             Ok(()) => 0,
             Err(_) => tree::children(getpid()).len() as u32,
         }
