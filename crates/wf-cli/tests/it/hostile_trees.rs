@@ -14,7 +14,7 @@ const TREES: u64 = 20;
 const TREES_LONG: u64 = 1_000;
 const TREES_OF_RUN: u64 = 5;
 /// How long what the dead left behind may take to end on a machine that does other things as well.
-const GONE_WAIT: Duration = Duration::from_secs(60);
+const GONE_WAIT: Duration = Duration::from_secs(150);
 /// How long a cancel may take, on a machine that does nothing else.
 const CANCEL_MAX: Duration = Duration::from_secs(5);
 
@@ -47,8 +47,8 @@ const TRICKS: [&str; 11] = [
     // the test itself be killed, nobody else ends them.
     "next='[ $1 = 0 ] || setsid sh -c \"$0\" \"$0\" $(($1 - 1)) & exit; : MARK'; sh -c \"$next\" \"$next\" 100000 &",
     "f() { [ $1 = 0 ] || f $(($1 - 1)) & exit; }; (f 100000) &",
-    // Each keeps some, which do the same a level further down.
-    "b() { while :; do [ $1 -gt 0 ] && b $(($1 - 1)) & b $(($1 - 1)) & sleep 0.2 & wait; done; }; b 2 &",
+    // Each keeps two, which do the same a level further down; the last start again and again what ends at once.
+    "b() { while [ $1 -gt 0 ]; do b $(($1 - 1)) & b $(($1 - 1)) & sleep 0.2 & wait; done; }; b 4 &",
     "i=0; while [ $i -lt 40 ]; do setsid sleep 1000 & i=$((i + 1)); done",
     "env -i PATH=\"$PATH\" setsid sh -c 'while :; do sleep 1; done; : MARK' &",
 ];
