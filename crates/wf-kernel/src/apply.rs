@@ -10,8 +10,8 @@ use crate::amount::{Amount, Usage};
 use crate::budget::Ledger;
 use crate::effect::{EffectId, Phase};
 use crate::record::{
-    Command, Decision, EffectOutcome, Failure, Input, InputBody, Metered, Outcome, Reason, Record, RunStarted,
-    RunStatus, SuspendCause, TimeMs, TimerId, TimerPurpose, ValueRef, WaitReason,
+    Command, Decision, EffectOutcome, Expansion, Failure, Input, InputBody, Metered, Outcome, Reason, Record,
+    RunStarted, RunStatus, SuspendCause, TimeMs, TimerId, TimerPurpose, ValueRef, WaitReason,
 };
 use crate::state::{Added, Answer, BranchTree, Frame, FrameIx, Instance, Ix, RunEnd, RunState, Stage};
 
@@ -572,12 +572,16 @@ impl RunState {
         }
     }
 
-    fn open(&mut self, ix: Ix, expansion: &Option<crate::record::Expansion>, side: Option<bool>) {
+    fn open(&mut self, ix: Ix, expansion: &Option<Expansion>, side: Option<bool>) {
         self.begin_status(ix);
         self.set_deadline(ix);
         let instance = self.instance_mut(ix);
         instance.stage = Stage::Open;
-        instance.expansion = expansion.clone().or(instance.expansion.take());
+        if let Some(expansion) = expansion {
+            // What agents added is still there when the list is opened again after a retry.
+            let count = expansion.count + instance.added.len() as u32;
+            instance.expansion = Some(Expansion { count, ..expansion.clone() });
+        }
         instance.side = side.or(instance.side);
         if !self.instance(ix).frames.is_empty() {
             return self.refill(ix);

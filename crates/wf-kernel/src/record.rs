@@ -12,8 +12,13 @@ use wf_ir::{Digest, Status, Value};
 use crate::amount::{Amount, Usage};
 use crate::effect::{EffectId, Phase};
 
-/// The kernel's decision version: replay is strict under it.
-pub const SEMANTICS: u32 = 1;
+/// The kernel's decision version: replay is strict under it. A run keeps the one that it began under.
+///
+/// 2: a leaf counts against the width of its `parallel` as soon as it begins, and not only once it is prepared; a run that
+/// is being cancelled is not parked.
+pub const SEMANTICS: u32 = 2;
+/// The oldest decision version that is still carried.
+pub const SEMANTICS_MIN: u32 = 1;
 
 /// Milliseconds since the Unix epoch, as the owner's clock gave them when an input was taken in.
 pub type TimeMs = i64;

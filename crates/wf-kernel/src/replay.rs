@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use wf_ir::{Value, Workflow};
 
-use crate::record::{Decision, InputBody, Outcome, Record, SEMANTICS, ValueRef};
+use crate::record::{Decision, InputBody, Outcome, Record, SEMANTICS, SEMANTICS_MIN, ValueRef};
 use crate::state::RunState;
 use crate::step::step;
 
@@ -14,7 +14,7 @@ use crate::step::step;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
     /// The log was written under a decision version that this binary does not carry.
-    #[error("record 1 was decided under version {found}; this binary replays version {SEMANTICS}")]
+    #[error("record 1 was decided under version {found}; this binary replays versions {SEMANTICS_MIN} to {SEMANTICS}")]
     Semantics {
         /// The version found.
         found: u32,
@@ -55,7 +55,7 @@ impl Replay {
             Record::Input(input) => {
                 self.finish()?;
                 if let InputBody::RunStarted(started) = &input.body
-                    && started.semantics != SEMANTICS
+                    && !(SEMANTICS_MIN..=SEMANTICS).contains(&started.semantics)
                 {
                     return Err(ReplayError::Semantics { found: started.semantics });
                 }

@@ -11,8 +11,8 @@ use crate::budget::Ledger;
 use crate::effect::Phase;
 use crate::plan::Plan;
 use crate::record::{
-    Checkpoint, CloseCause, Combined, Expansion, Metered, Outcome, Prepared, Reason, RunStarted, RunStatus, Success,
-    SuspendCause, TimeMs, TimerId, ValueRef, Verified, WaitReason,
+    Checkpoint, CloseCause, Combined, Expansion, Metered, Outcome, Prepared, Reason, RunStarted, RunStatus, SEMANTICS,
+    Success, SuspendCause, TimeMs, TimerId, ValueRef, Verified, WaitReason,
 };
 
 /// Position of an instance in the state's arena; instances are numbered in the order in which they came to be.
@@ -378,6 +378,11 @@ impl RunState {
     /// All frames, in the order in which they opened.
     pub fn frames(&self) -> &[Frame] {
         &self.frames
+    }
+
+    /// The decision version of the kernel that began the run; this one's before it began.
+    pub(crate) fn semantics(&self) -> u32 {
+        self.started.as_ref().map_or(SEMANTICS, |started| started.semantics)
     }
 
     /// Instances that have begun and not ended.

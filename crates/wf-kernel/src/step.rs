@@ -43,7 +43,7 @@ pub struct Step {
 /// the run and nothing else.
 pub fn step(state: &mut RunState, input: &Input) -> Step {
     let touched = state.apply_input(input);
-    let mut turn = Turn { state, step: Step::default(), agenda: VecDeque::new() };
+    let mut turn = Turn { state, step: Step::default(), agenda: VecDeque::new(), entering: BTreeMap::new() };
     match touched {
         Ok(touched) => turn.begin_with(touched, input),
         Err(refusal) => {
@@ -71,6 +71,8 @@ pub struct TopUp {
 enum Job {
     /// A child that may begin.
     Begin(Ix),
+    /// A leaf that begins.
+    Enter(Ix),
     /// A leaf, or a branch with its tree, that may go on.
     Advance(Ix),
     /// A frame whose children moved.
@@ -83,6 +85,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) state: &'a mut RunState,
     pub(crate) step: Step,
     agenda: VecDeque<Job>,
+    /// Leaves that are about to begin, by their frame: nothing is decided of them yet, but they have their slot.
+    entering: BTreeMap<FrameIx, BTreeSet<Ix>>,
 }
 
 impl Turn<'_> {
@@ -180,6 +184,11 @@ impl Turn<'_> {
     fn work(&mut self, job: Job) {
         match job {
             Job::Begin(ix) => self.begin(ix),
+            Job::Enter(ix) => {
+                let frame = self.state.instance(ix).frame;
+                self.entering.entry(frame).or_default().remove(&ix);
+                self.advance(ix);
+            }
             Job::Advance(ix) => self.advance(ix),
             Job::List(frame) => self.list(frame),
             Job::Control(ix) => self.control(ix),
@@ -303,10 +312,13 @@ impl Turn<'_> {
         if matches!(self.state.suspended, Some((SuspendCause::Poisoned, _))) {
             return;
         }
-        let deadly = claimed.iter().map(|(ix, _)| self.state.instance(*ix)).find(|it| it.deaths >= DEATHS_MAX);
+        // What is being closed is not performed again, so that it brings nobody down any more.
+        let goes_on = |closing: Option<CloseCause>| closing.is_none() || self.state.semantics() == 1;
+        let deadly = claimed.iter().filter(|(ix, _)| goes_on(self.state.closing_at(*ix)));
+        let deadly = deadly.map(|(ix, _)| self.state.instance(*ix)).find(|it| it.deaths >= DEATHS_MAX);
         let reason = match deadly {
             Some(it) => Some(format!("whoever performed {} went down {DEATHS_MAX} times in a row", it.path)),
-            None => (self.state.deaths >= DEATHS_MAX)
+            None => (self.state.deaths >= DEATHS_MAX && goes_on(self.state.closing))
                 .then(|| format!("its process went down {DEATHS_MAX} times in a row before anything came of it")),
         };
         if let Some(reason) = reason {
@@ -419,6 +431,10 @@ impl Turn<'_> {
         self.agenda.extend(next.into_iter().map(Job::Begin));
     }
 
+    fn is_entering(&self, ix: Ix) -> bool {
+        self.entering.get(&self.state.instance(ix).frame).is_some_and(|entering| entering.contains(&ix))
+    }
+
     fn is_pending(&self, ix: Ix) -> bool {
         self.state.instance(ix).status == Status::Pending
     }
@@ -431,7 +447,7 @@ impl Turn<'_> {
         if let Some(cause) = self.state.closing_at(ix) {
             return self.end(ix, Status::Skipped, Some(Reason::Closed { cause }));
         }
-        if self.state.is_held(ix) || !self.is_its_turn(ix) {
+        if self.state.is_held(ix) || !self.is_its_turn(ix) || self.is_entering(ix) {
             return;
         }
         if let Some(path) = self.stopped_by(ix) {
@@ -516,7 +532,11 @@ impl Turn<'_> {
         let frame_ix = self.state.instance(ix).frame;
         let frame = self.state.frame(frame_ix);
         let Some(Kind::Parallel { width, .. }) = frame.owner.map(|owner| self.state.kind(owner)) else { return true };
-        let free = frame.active < *width;
+        let entering = match self.state.semantics() {
+            1 => 0,
+            _ => self.entering.get(&frame_ix).map_or(0, BTreeSet::len) as u32,
+        };
+        let free = frame.active + entering < *width;
         let eligible = self.state.cache.eligible.entry(frame_ix).or_default();
         if free {
             eligible.remove(&ix);
@@ -545,7 +565,8 @@ impl Turn<'_> {
                 self.agenda.push_back(Job::Advance(ix));
             }
             Kind::Agent(_) | Kind::Ask(_) | Kind::Command(_) | Kind::Test(_) | Kind::Search(_) | Kind::Approve(_) => {
-                self.agenda.push_back(Job::Advance(ix));
+                self.entering.entry(self.state.instance(ix).frame).or_default().insert(ix);
+                self.agenda.push_back(Job::Enter(ix));
             }
             Kind::Branch { .. } => self.start_branch(ix),
             Kind::Parallel { .. } | Kind::Sequence { .. } | Kind::LoopUntil { .. } => self.open(ix, None, None),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use wf_kernel::ReplayError;
-use wf_kernel::record::Checkpoint;
+use wf_kernel::record::{Checkpoint, SEMANTICS, SEMANTICS_MIN};
 
 use crate::VERSION;
 use crate::run::{FileView, files_of};
@@ -52,7 +52,7 @@ impl ReplayView {
             Err(ReplayError::Semantics { found }) => Some(DifferenceView {
                 seq: 1,
                 expected: format!("decision version {found}"),
-                got: format!("decision version {}", wf_kernel::record::SEMANTICS),
+                got: format!("decision versions {SEMANTICS_MIN} to {SEMANTICS}"),
             }),
         };
         let equal = difference.is_none();

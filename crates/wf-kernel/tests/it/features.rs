@@ -416,9 +416,9 @@ fn a_parallel_is_bounded_and_counts_successes() {
             |    0 open p
             |    1 start p/a #1
             |    2 start p/b #1
-            |    3 start p/c #1
-            |    4 end p/a succeeded
-            |    5 end p/b failed: {failure:{code:provider,message:no luck}}
+            |    3 end p/a succeeded
+            |    4 end p/b failed: {failure:{code:provider,message:no luck}}
+            |    5 start p/c #1
             |    6 end p/c failed: {failure:{code:provider,message:no luck}}
             |    6 end p failed: {min_ok:{ok:1,min:2}}
             |    6 run failed verified none outputs {inline:null}
@@ -1072,6 +1072,35 @@ fn agents_add_to_the_list_they_work_on() {
             |  737 end swarm[1.0]/do succeeded
             |  737 end swarm succeeded
             |  737 run succeeded verified none outputs {inline:{all:[fine,fine,null,fine,fine]}}
+        "#]],
+    );
+}
+
+#[test]
+fn what_agents_added_is_there_after_a_retry() {
+    check(
+        json!([{ "expand": "swarm", "over": "['a']", "max_children": 5, "min_ok": 3, "children": [
+            { "agent": "do", "prompt": "{{ swarm.item }}", "tasks": { "max": 2 } },
+        ] }]),
+        "swarm[0]/do: adds c d\nswarm[0.0]/do@1: final provider\n> retry",
+        expect![[r#"
+            |    0 open swarm 1 of width 8
+            |    1 start swarm[0]/do #1
+            |    2 swarm[0]/do adds to swarm: 3 in all
+            |    2 end swarm[0]/do succeeded
+            |    3 start swarm[0.0]/do #1
+            |    4 start swarm[0.1]/do #1
+            |    5 end swarm[0.0]/do failed: {failure:{code:provider,message:no luck}}
+            |    6 end swarm[0.1]/do succeeded
+            |    6 end swarm failed: {min_ok:{ok:2,min:3}}
+            |    6 run failed verified none outputs {inline:null}
+            |    7 > retry
+            |    7 reopen swarm swarm[0.0]/do
+            |    7 open swarm 1 of width 8
+            |    8 start swarm[0.0]/do #1
+            |    9 end swarm[0.0]/do failed: {failure:{code:provider,message:no luck}}
+            |    9 end swarm failed: {min_ok:{ok:2,min:3}}
+            |    9 run failed verified none outputs {inline:null}
         "#]],
     );
 }

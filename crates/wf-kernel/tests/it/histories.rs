@@ -16,7 +16,7 @@ use crate::world::{Weather, drawn_workflow};
 /// Among the logs of this many seeds, a few that hold every kind of record between them are chosen.
 const SEEDS: u64 = 600;
 /// What the histories are called that are written now.
-const SET: &str = "meters";
+const SET: &str = "widths";
 
 fn dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/histories")
@@ -88,6 +88,9 @@ fn kinds(json: &Json, prefix: &str, found: &mut BTreeSet<String>) {
                 let at = format!("{prefix}{key}");
                 if tags.contains(&prefix) {
                     found.insert(at.clone());
+                }
+                if at == "run_started" {
+                    found.insert(format!("{at}/semantics/{}", value["semantics"]));
                 }
                 if tags.iter().any(|tag| tag.starts_with(&at)) {
                     kinds(value, &format!("{at}/"), found);

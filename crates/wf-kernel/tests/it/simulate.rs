@@ -455,6 +455,7 @@ impl Simulator {
             flying.retain(|effect| waiting.contains(effect));
         }
         assert_eq!(waiting, flying, "what is outstanding is not what is in flight\n{}", self.tail());
+        self.check_widths();
         let mut working: BTreeSet<String> = BTreeSet::new();
         for instance in self.state.live() {
             let in_tree = matches!(instance.stage, Stage::Performing(_) | Stage::Checkpointing(_));
@@ -464,6 +465,22 @@ impl Simulator {
                 if let Some(branch) = branch {
                     assert!(working.insert(branch.clone()), "two leaves work in {branch}\n{}", self.tail());
                 }
+            }
+        }
+    }
+
+    /// No `parallel` has more children under way than it is wide.
+    fn check_widths(&self) {
+        let mut under_way: BTreeMap<&str, u32> = BTreeMap::new();
+        for instance in self.state.live() {
+            if let Some((list, _)) = instance.path.rsplit_once('/') {
+                *under_way.entry(list).or_default() += 1;
+            }
+        }
+        for (list, count) in under_way {
+            let Some(ix) = self.state.at_path(list) else { continue };
+            if let Kind::Parallel { width, .. } = self.workflow.node(self.state.instance(ix).node).kind {
+                assert!(count <= width, "{count} children of {list}, {width} wide\n{}", self.tail());
             }
         }
     }

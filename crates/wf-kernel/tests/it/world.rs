@@ -170,7 +170,13 @@ impl Maker {
         let mut list = Vec::new();
         for at in 0..count {
             let mut inner = self.list(1, depth, place);
-            inner.push(json!({ "ask": self.id("a"), "prompt": format!("question {at}") }));
+            let ask = json!({ "ask": self.id("a"), "prompt": format!("question {at}") });
+            if self.next.is_multiple_of(2) {
+                // A leaf itself. Decided by a number that is there anyway, so that seeds draw what they drew before.
+                list.push(ask);
+                continue;
+            }
+            inner.push(ask);
             list.push(json!({ "sequence": self.id("q"), "children": inner }));
         }
         list
