@@ -188,9 +188,9 @@ async fn what_the_kernel_did_not_decide_is_not_taken_in() {
         let refused = import(&engine, &file, forged.as_bytes()).await.unwrap_err();
         assert!(refused.contains(" differs: expected "), "{refused}");
     }
-    let newer = forge(r#"\"semantics\":1"#, r#"\"semantics\":9"#);
+    let newer = forge(r#"\"semantics\":2"#, r#"\"semantics\":9"#);
     let refused = import(&engine, &file, newer.as_bytes()).await.unwrap_err();
-    assert_eq!(refused, "record 1 was decided under version 9; this binary replays version 1");
+    assert_eq!(refused, "record 1 was decided under version 9; this binary replays versions 1 to 2");
     let other = forge(r#""run_id":"01exported""#, r#""run_id":"01another""#);
     assert!(import(&engine, &file, other.as_bytes()).await.is_err());
 }

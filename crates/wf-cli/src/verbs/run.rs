@@ -6,6 +6,7 @@ use wf_server::amounts::{parse_duration_ms, parse_raise, parse_usd_micros};
 use wf_server::start::{RunOptions, begin, plan as plan_of};
 use wf_server::{Engine, Error, Project, Terms, ops, trees, trust};
 use wf_store::RunId;
+use wf_view::CommandView;
 
 use super::check::options_of;
 use super::follow::{attach_to, follow_owner};
@@ -112,6 +113,9 @@ pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, E
         for command in &commands {
             ops::command(&engine, &run, command).await?;
         }
+        if args.go_on.detach {
+            return Ok(goes_on_elsewhere(session, &run));
+        }
         if let Some(code) = Box::pin(follow_owner(session, &engine, &run)).await? {
             return Ok(code);
         }
@@ -121,6 +125,18 @@ pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, E
         ops::send(&engine, &run, command).await?;
     }
     go_on(session, &engine, &run, &args.go_on, "resume").await
+}
+
+/// Says that another process drives the run, for one who does not want to watch.
+fn goes_on_elsewhere(session: &Session, run: &RunId) -> u8 {
+    let message = format!("run {run} goes on in the process that drives it; `whaleflow attach {run}` follows it");
+    if session.out.is_json() {
+        session.out.json(&CommandView::accepted("resume", Some(run.as_str()), message.as_str()));
+    } else {
+        session.out.message(&message);
+        session.out.data(run.as_str());
+    }
+    0
 }
 
 /// What has to be said to a run so that it goes on, with higher ceilings where that is wanted.

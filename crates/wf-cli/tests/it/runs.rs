@@ -173,6 +173,11 @@ fn a_detached_run_can_be_paused_resumed_and_cancelled_from_elsewhere() {
     let again = place.run(&["pause", run, "--json"]);
     assert_eq!((again.code, again.json()["code"].as_str()), (10, Some("already_paused")));
     assert_eq!(place.run(&["show", run, "--json"]).ok()["status"], "paused");
+    // It is driven: there is nobody to leave it to, and nothing to wait for.
+    let resumed = place.run(&["resume", run, "--detach", "--json"]).ok();
+    assert_eq!((&resumed["accepted"], &resumed["command"]), (&json!(true), &json!("resume")));
+    assert_eq!(place.run(&["show", run, "--json"]).ok()["status"], "waiting");
+    assert_eq!(place.run(&["resume", run, "-d"]).out, format!("{run}\n"));
     assert_eq!(place.run(&["cancel", run, "nobody", "--json"]).json()["code"], "unknown_instance");
     assert_eq!(place.run(&["cancel", run, "--json"]).ok()["accepted"], true);
     let ended = place.run(&["wait", run, "--json"]);
