@@ -48,14 +48,18 @@ pub(crate) fn leave(session: &Session, engine: &Engine, run: &RunId, terms: Term
     let (pid, log) = detach(engine, run, terms)?;
     let message = format!("run {run} goes on in process {pid}; `whaleflow attach {run}` follows it");
     let view = CommandView::accepted(verb, Some(run.as_str()), message.as_str()).with("log", log.display().to_string());
-    let view = view.with("process", pid.to_string());
+    say_left(session, run, &view.with("process", pid.to_string()));
+    Ok(0)
+}
+
+/// Says to one who does not want to watch that another process drives a run: one JSON object, or a message and the run.
+pub(crate) fn say_left(session: &Session, run: &RunId, view: &CommandView) {
     if session.out.is_json() {
-        session.out.json(&view);
+        session.out.json(view);
     } else {
-        session.out.message(&message);
+        session.out.message(&view.message);
         session.out.data(run.as_str());
     }
-    Ok(0)
 }
 
 impl Going<'_> {

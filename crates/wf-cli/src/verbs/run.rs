@@ -114,7 +114,10 @@ pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, E
             ops::command(&engine, &run, command).await?;
         }
         if args.go_on.detach {
-            return Ok(goes_on_elsewhere(session, &run));
+            let message =
+                format!("run {run} goes on in the process that drives it; `whaleflow attach {run}` follows it");
+            go::say_left(session, &run, &CommandView::accepted("resume", Some(run.as_str()), message.as_str()));
+            return Ok(0);
         }
         if let Some(code) = Box::pin(follow_owner(session, &engine, &run)).await? {
             return Ok(code);
@@ -125,18 +128,6 @@ pub(crate) async fn resume(session: &Session, args: &ResumeArgs) -> Result<u8, E
         ops::send(&engine, &run, command).await?;
     }
     go_on(session, &engine, &run, &args.go_on, "resume").await
-}
-
-/// Says that another process drives the run, for one who does not want to watch.
-fn goes_on_elsewhere(session: &Session, run: &RunId) -> u8 {
-    let message = format!("run {run} goes on in the process that drives it; `whaleflow attach {run}` follows it");
-    if session.out.is_json() {
-        session.out.json(&CommandView::accepted("resume", Some(run.as_str()), message.as_str()));
-    } else {
-        session.out.message(&message);
-        session.out.data(run.as_str());
-    }
-    0
 }
 
 /// What has to be said to a run so that it goes on, with higher ceilings where that is wanted.
