@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use wf_effects::git::GitError;
+use wf_effects::process::SpawnError;
 use wf_ir::{Diagnostic, Severity, codes};
 use wf_runtime::RunError;
 use wf_store::{BlobError, CreateError, OpenError, PostError, ReadError, ResolveError, RunId};
@@ -314,6 +316,15 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
+    /// A child of ours that there is not.
+    pub(crate) fn not_started(program: &Path, error: SpawnError) -> Self {
+        let source = match error {
+            SpawnError::Os { source, .. } => source,
+            error => std::io::Error::other(error),
+        };
+        Self::io("start", program)(source)
+    }
+
     /// `WF` and four digits.
     pub fn code(&self) -> &'static str {
         match self {
@@ -381,6 +392,7 @@ impl Error {
             Self::LogFull { .. } => "what is done is kept; `whaleflow resume RUN` lets it have a million more",
             Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
             Self::Bug(_) => "please report it; the log is intact",
+            Self::Io { source, .. } if lacks_files(source) => "let it open more files (`ulimit -n`)",
             Self::Io { .. } => "look at free space and permissions",
             Self::Input { .. }
             | Self::Config { .. }
@@ -424,6 +436,11 @@ impl Error {
             _ => &[],
         }
     }
+}
+
+/// Whether a process, or the machine, has as many files open as it may.
+fn lacks_files(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// What a person can do about a missing sandbox.

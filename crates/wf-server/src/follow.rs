@@ -100,7 +100,7 @@ pub async fn fold(store: &Store, run: &RunId, keep: Keep, now_ms: i64) -> Result
     let row = store.runs.head(run).await?;
     // The run may have gone on meanwhile; then the head is of another state than this one.
     let log_digest = (row.seq.0 == fold.seq()).then_some(row.hash);
-    Ok((fold, RunFacts { log_digest, now_ms }))
+    Ok((fold, RunFacts { log_digest, now_ms, is_alone: false }))
 }
 
 /// Folds a record that was followed.

@@ -9,7 +9,7 @@ use wf_author::limits::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, STACK_BYTES};
 use wf_author::protocol::{ChildResult, Request, drive, serve};
 use wf_author::{LoadError, Loader, Spelling};
 use wf_effects::CancelToken;
-use wf_effects::process::{ChildLimits, ChildSpec, End, limit_self, run_child};
+use wf_effects::process::{ChildLimits, ChildSpec, End, SpawnError, limit_self, run_child};
 use wf_ir::{Diagnostic, Draft, Severity, Span, Workflow, validate};
 
 use crate::environment::Environment;
@@ -106,9 +106,16 @@ impl Source {
         let program = child_program(environment);
         let runtime = tokio::runtime::Handle::current();
         let work = move || {
-            let mut run = |request: &Request| runtime.block_on(compile_in_child(&program, request));
+            let mut not_started = None;
+            let mut run = |request: &Request| {
+                runtime.block_on(compile_in_child(&program, request)).unwrap_or_else(|error| {
+                    let reason = error.to_string();
+                    not_started = Some(Error::not_started(&program, error));
+                    ChildResult::Crashed { reason }
+                })
+            };
             let draft = drive(source.spelling, &source.file, &source.text, &mut run, source.files.as_ref());
-            source.judge(draft)
+            not_started.map_or_else(|| Ok(source.judge(draft)), Err)
         };
         // Deep sources need a deep stack, which the workers of the runtime are not promised to have.
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -118,7 +125,7 @@ impl Source {
                 let _ = sender.send(work());
             })
             .map_err(|error| Error::Bug(format!("no thread for compiling: {error}")))?;
-        receiver.await.map_err(|_| Error::Bug("the compiling thread ended without an answer".to_owned()))
+        receiver.await.map_err(|_| Error::Bug("the compiling thread ended without an answer".to_owned()))?
     }
 
     fn judge(&self, draft: Result<Draft, Vec<Diagnostic>>) -> Checked {
@@ -167,7 +174,7 @@ pub fn compile_child(input: &mut dyn std::io::Read) -> std::io::Result<String> {
     answer.map_err(|_| std::io::Error::other("compiling failed"))
 }
 
-async fn compile_in_child(program: &Path, request: &Request) -> ChildResult {
+async fn compile_in_child(program: &Path, request: &Request) -> Result<ChildResult, SpawnError> {
     let spec = ChildSpec {
         program: program.to_owned(),
         args: vec![COMPILE_CHILD.to_owned()],
@@ -175,11 +182,8 @@ async fn compile_in_child(program: &Path, request: &Request) -> ChildResult {
         timeout: CHILD_TIMEOUT,
         output_bytes_max: RESPONSE_BYTES_MAX,
     };
-    let finished = match run_child(spec, &CancelToken::default()).await {
-        Ok(finished) => finished,
-        Err(error) => return ChildResult::Crashed { reason: error.to_string() },
-    };
-    match finished.end {
+    let finished = run_child(spec, &CancelToken::default()).await?;
+    Ok(match finished.end {
         End::Exited(0) if finished.stdout.dropped() > 0 => ChildResult::TooMuchOutput,
         End::Exited(0) => match String::from_utf8(finished.stdout.kept().to_vec()) {
             Ok(text) => ChildResult::Answered(text),
@@ -190,7 +194,7 @@ async fn compile_in_child(program: &Path, request: &Request) -> ChildResult {
         End::Signalled(signal) => ChildResult::Crashed { reason: format!("killed by signal {signal}") },
         End::TimedOut => ChildResult::TimedOut,
         End::Cancelled => ChildResult::Crashed { reason: "it was ended".to_owned() },
-    }
+    })
 }
 
 /// The program of our own children: this one, also when its file was replaced meanwhile.
@@ -225,8 +229,11 @@ fn start_of(label: &str) -> Span {
 }
 
 fn unreadable(label: &str, error: &LoadError) -> Error {
-    let mut found =
-        Diagnostic::error(SOURCE_UNREADABLE, &start_of(label), format!("{label:?} cannot be read: {error}"));
+    let why = match error {
+        LoadError::Unreadable(why) => why.clone(),
+        error => error.to_string(),
+    };
+    let mut found = Diagnostic::error(SOURCE_UNREADABLE, &start_of(label), format!("{label:?} cannot be read: {why}"));
     if *error == LoadError::Missing {
         found = found.with_hint(
             "give a path, or a name in .whaleflow/workflows or workflows; `whaleflow init` writes a first workflow",

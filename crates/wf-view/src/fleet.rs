@@ -153,7 +153,14 @@ impl WorkersView {
 impl TaskWhyView {
     /// Why a task is where it is.
     pub fn of(fold: &RunFold, task: TaskView) -> Option<Self> {
-        let because = WhyView::of(fold, &task.path)?.because;
+        let mut because = WhyView::of(fold, &task.path)?.because;
+        // The log says that it was ordered, and only the board that nobody has it.
+        if task.ordered
+            && task.status == "pending"
+            && let Some(first) = because.first_mut()
+        {
+            first.message = format!("{} is ordered, and no worker has it", first.path);
+        }
         Some(Self { version: VERSION, task, because })
     }
 }

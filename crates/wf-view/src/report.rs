@@ -204,7 +204,7 @@ impl ReportView {
         let branches = branches(fold);
         let run = RunSummary::of(fold, facts);
         let gates = GateView::open(fold);
-        let mut next = next_steps(fold, &run, &gates, &failures, &branches);
+        let mut next = next_steps(fold, facts, &run, &gates, &failures, &branches);
         next.extend(log_warning(fold));
         let message = match end {
             Some(_) => verified_text(verified).to_owned(),
@@ -418,6 +418,7 @@ fn log_warning(fold: &RunFold) -> Option<NextView> {
 
 fn next_steps(
     fold: &RunFold,
+    facts: &RunFacts,
     run: &RunSummary,
     gates: &[GateView],
     failures: &[FailureView],
@@ -480,6 +481,9 @@ fn next_steps(
             if run.verified == "failed" {
                 say("a test did not pass: look at it before you use the result".to_owned(), None);
             }
+        }
+        RunStatus::Running | RunStatus::Cancelling if facts.is_alone => {
+            say("let it go on, as no process drives it".to_owned(), Some(format!("whaleflow resume {id}")));
         }
         RunStatus::Running | RunStatus::Cancelling => {
             say("watch it".to_owned(), Some(format!("whaleflow attach {id}")));

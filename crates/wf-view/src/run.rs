@@ -27,6 +27,8 @@ pub struct RunFacts {
     pub log_digest: Option<Digest>,
     /// The time at which a run that has not ended is looked at.
     pub now_ms: i64,
+    /// Whether it has not ended and no process drives it.
+    pub is_alone: bool,
 }
 
 /// A run as `run --json` prints it when it is over.

@@ -131,6 +131,6 @@ async fn follow_to_rest(session: &Session, engine: &Engine, run: &RunId, is_show
     follow::hydrate(&engine.store, &mut fold).await?;
     let row = engine.store.runs.head(run).await?;
     let log_digest = (row.seq.0 == fold.seq()).then_some(row.hash);
-    let facts = RunFacts { log_digest, now_ms: engine.now_ms() };
+    let facts = RunFacts { log_digest, now_ms: engine.now_ms(), is_alone: false };
     Ok(Ended::Rested(Box::new(Rested { end: Drive::People, fold, facts })))
 }

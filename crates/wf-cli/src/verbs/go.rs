@@ -169,7 +169,11 @@ impl Going<'_> {
     }
 
     fn rested(&self, end: Drive, log_digest: wf_ir::Digest, fold: RunFold) -> Rested {
-        Rested { end, fold, facts: RunFacts { log_digest: Some(log_digest), now_ms: self.engine.now_ms() } }
+        Rested {
+            end,
+            fold,
+            facts: RunFacts { log_digest: Some(log_digest), now_ms: self.engine.now_ms(), is_alone: false },
+        }
     }
 }
 

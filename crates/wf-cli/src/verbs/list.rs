@@ -3,7 +3,8 @@
 use wf_server::doctor::verify as verify_of;
 use wf_server::ops::{ListOptions, list};
 use wf_server::{Class, Engine, Error, follow, ops};
-use wf_view::{InstanceDetail, Keep, ReplayView, ReportView, RunDetail, RunList, VerifyView};
+use wf_store::RunId;
+use wf_view::{InstanceDetail, Keep, ReplayView, ReportView, RunDetail, RunFacts, RunFold, RunList, VerifyView};
 
 use crate::args::{PsArgs, RunArg, ShowArgs, VerifyArgs};
 use crate::render::list::run_table;
@@ -31,7 +32,7 @@ pub(crate) async fn ps(session: &Session, args: &PsArgs) -> Result<u8, Error> {
 /// `show RUN [NODE]`
 pub(crate) async fn show(session: &Session, args: &ShowArgs) -> Result<u8, Error> {
     let (engine, run) = session.run(&args.run.run).await?;
-    let (fold, facts) = follow::fold(&engine.store, &run, Keep::Everything, engine.now_ms()).await?;
+    let (fold, facts) = looked_at(&engine, &run).await?;
     let Some(path) = &args.node else {
         if session.out.is_json() {
             session.out.json(&RunDetail::of(&fold, &facts));
@@ -47,10 +48,17 @@ pub(crate) async fn show(session: &Session, args: &ShowArgs) -> Result<u8, Error
     Ok(0)
 }
 
+/// A run as it stands, and whether somebody sees to it.
+async fn looked_at(engine: &Engine, run: &RunId) -> Result<(RunFold, RunFacts), Error> {
+    let (fold, mut facts) = follow::fold(&engine.store, run, Keep::Everything, engine.now_ms()).await?;
+    facts.is_alone = fold.state().end().is_none() && !engine.is_owned(run).await?;
+    Ok((fold, facts))
+}
+
 /// `report RUN`
 pub(crate) async fn report(session: &Session, args: &RunArg) -> Result<u8, Error> {
     let (engine, run) = session.run(&args.run).await?;
-    let (fold, facts) = follow::fold(&engine.store, &run, Keep::Everything, engine.now_ms()).await?;
+    let (fold, facts) = looked_at(&engine, &run).await?;
     session.out.show(&ReportView::of(&fold, &facts), |report, _| report.to_markdown());
     Ok(0)
 }

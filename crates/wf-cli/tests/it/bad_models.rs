@@ -60,7 +60,7 @@ fn check(answer: impl Fn() -> Answer + Send + Sync + 'static, calls: usize, expe
     let bad = Server::start(move |_| answer());
     let good = Server::start(|_| says("{\"text\": \"from the other\"}"));
     let place = place(&bad, &good, "\"bad/org/tiny\"");
-    let ran = place.run_small(MEMORY_KIB, &["run", "hard.star", "--json"]).ok();
+    let ran = place.run_limited(&format!("-d {MEMORY_KIB}"), &["run", "hard.star", "--json"]).ok();
     assert_eq!(ran["outputs"], json!({"text": "from the other"}), "{ran}");
     assert_eq!((bad.asked().len(), good.asked().len()), (calls, 1));
     let shown = place.run(&["show", "@last", "steps/first", "--json"]).ok();

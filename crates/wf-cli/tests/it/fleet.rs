@@ -118,6 +118,7 @@ fn workers_perform_what_the_owner_has_no_slot_for() {
     let why = fleet.place.run(&["fleet", "why", pending, "--json"]).ok();
     assert_eq!(why["task"]["waits_for"]["code"], "worker", "{why}");
     assert_eq!(why["task"]["needs"], json!(["command"]));
+    assert_eq!(why["because"][0]["message"], format!("{pending} is ordered, and no worker has it"));
 
     let mut unable = fleet.worker(&["--can", "ask", "--idle", "200ms"]);
     assert!(unable.wait().unwrap().success());
@@ -178,7 +179,10 @@ fn a_worker_outlives_the_owner() {
     let mut run = fleet.begin(&["--slots", "0"]);
     let mut worker = fleet.worker(&["--slots", "4", "--idle", "60s"]);
     until("all are claimed", || fleet.lines("begun").len() == 4);
+    let next = || fleet.place.run(&["report", "@last", "--json"]).ok()["next"][0]["command"].clone();
+    assert!(next().as_str().unwrap().starts_with("whaleflow attach "), "{}", next());
     kill(&mut run);
+    assert!(next().as_str().unwrap().starts_with("whaleflow resume "), "{}", next());
     fleet.open_gate();
     until("all have ended", || fleet.lines("done").len() == 4);
     let resumed = fleet.place.run(&["resume", "@last", "--json"]);

@@ -93,6 +93,15 @@ fn a_disk_that_cannot_be_written() {
 }
 
 #[test]
+fn too_few_files_may_be_open() {
+    let place = place();
+    let ran = place.run_limited("-n 14", &RUN);
+    check(&ran, 6, "WF0723", "Too many open files (os error 24) let it open more files (`ulimit -n`)");
+    assert_eq!(place.run(&["ps", "--json"]).ok()["runs"], serde_json::json!([]));
+    assert_eq!(place.run(&RUN).ok()["verified"], "passed");
+}
+
+#[test]
 fn a_directory_that_is_none_or_is_gone() {
     let place = place();
     std::fs::create_dir_all(place.home().join("cache")).unwrap();

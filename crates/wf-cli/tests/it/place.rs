@@ -143,9 +143,9 @@ impl Place {
         }
     }
 
-    /// Runs the program with so much memory of its own and no more.
-    pub(crate) fn run_small(&self, memory_kib: u64, args: &[&str]) -> Ran {
-        let script = format!("ulimit -d {memory_kib} && exec \"$0\" \"$@\"");
+    /// Runs the program with less of something than usual: `limit` is the arguments of the shell's `ulimit`.
+    pub(crate) fn run_limited(&self, limit: &str, args: &[&str]) -> Ran {
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
         let words = ["-c", &script, env!("CARGO_BIN_EXE_whaleflow")];
         let args: Vec<&str> = words.iter().chain(args).copied().collect();
         Ran::of(self.command(&self.dir(), "sh", &args).output().unwrap())

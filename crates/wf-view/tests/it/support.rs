@@ -121,7 +121,7 @@ impl Script {
     }
 
     pub(crate) fn facts(&self) -> RunFacts {
-        RunFacts { log_digest: Some(Digest::of(b"log")), now_ms: self.now }
+        RunFacts { log_digest: Some(Digest::of(b"log")), now_ms: self.now, is_alone: false }
     }
 }
 
