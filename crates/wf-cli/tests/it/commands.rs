@@ -1,4 +1,5 @@
-//! How soon the owner of a run that has much to do takes commands from other processes in, by the times in the store.
+//! How soon the owner of a run takes commands from other processes in, by the times in the store: of one that has much to
+//! do, and of one that only waits.
 
 use std::time::Duration;
 
@@ -43,6 +44,16 @@ async fn stored(place: &Place, run: &RunId) -> (Vec<Message>, Vec<StoredRecord>)
     (messages, log)
 }
 
+/// A run that does not end by itself, and has nothing else to do.
+const IDLE: &str = r#"
+workflow(
+    "idle",
+    fixture = "fx",
+    permissions = permissions(commands = ["sh"]),
+    children = [command("hold", argv = ["sh", "-c", "sleep 1000 & setsid sleep 1000 & wait"])],
+)
+"#;
+
 /// What a message or a record commands.
 fn commanded(text: &str) -> Option<Value> {
     serde_json::from_str::<Value>(text).unwrap().get("command").cloned()
@@ -68,10 +79,20 @@ async fn delays(place: &Place, run: &RunId, count: usize) -> Vec<i64> {
 
 #[tokio::test]
 async fn commands_are_taken_in_while_a_run_is_busy() {
+    check_commands(BUSY).await;
+}
+
+#[tokio::test]
+async fn commands_are_taken_in_while_a_run_only_waits() {
+    check_commands(IDLE).await;
+}
+
+#[expect(clippy::print_stdout, reason = "a test says what it measured")]
+async fn check_commands(workflow: &str) {
     let place = Place::new();
     place.write("fx/a.txt", "a\n");
-    place.write("busy.star", BUSY);
-    let (mut owner, _) = place.start(&["run", "busy.star", "--json"]);
+    place.write("it.star", workflow);
+    let (mut owner, _) = place.start(&["run", "it.star", "--json"]);
     let run = loop {
         let runs = place.run(&["ps", "--live", "--json"]).ok();
         if let Some(run) = runs["runs"][0]["run_id"].as_str() {

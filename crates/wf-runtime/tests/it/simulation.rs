@@ -479,6 +479,7 @@ async fn taken_up_after(seed: u64, loss: Loss) -> Duration {
     while held_by(&store, &run, "lost").await > 0 {
         sleep(Duration::from_millis(20)).await;
         taken_up = since.elapsed();
+        assert!(taken_up < CALM_MAX, "seed {seed}, {loss:?}: nobody takes up what was lost");
     }
     assert!(held == 0 || !taken_up.is_zero());
     assert_eq!(drive.await.unwrap().unwrap().state.status(), RunStatus::Succeeded);
