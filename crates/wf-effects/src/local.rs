@@ -10,6 +10,7 @@ mod external;
 mod failed;
 mod keep;
 mod model;
+mod patience;
 mod prepare;
 mod room;
 mod search;
@@ -35,11 +36,10 @@ use crate::secret::Redactor;
 use crate::template::Templates;
 use failed::{Failed, failure, unsupported};
 pub use model::{Models, work_of};
+use patience::Patience;
 
 /// The role of leaves for which none is named.
 pub const ROLE_DEFAULT: &str = "default";
-/// After how long a branch asks again for a tree where there was none.
-const POOL_AGAIN_MS: u64 = 500;
 /// Commits whose tree ids are remembered.
 const TREE_IDS_MAX: usize = 10_000;
 
@@ -119,6 +119,7 @@ pub struct LocalEffects {
     templates: Templates,
     roles: RwLock<HashMap<Digest, HashMap<String, Arc<Value>>>>,
     tree_ids: RwLock<HashMap<String, String>>,
+    patience: Patience,
 }
 
 impl LocalEffects {
@@ -140,6 +141,7 @@ impl LocalEffects {
             templates: Templates::default(),
             roles: RwLock::default(),
             tree_ids: RwLock::default(),
+            patience: Patience::default(),
         }
     }
 
@@ -180,9 +182,13 @@ impl LocalEffects {
         match order {
             Request::Acquire { branch, base } => match trees.acquire(&branch, &base).await {
                 Err(GitError::PoolFull { .. }) => {
-                    Ok(Outcome::Throttled { retry_after_ms: POOL_AGAIN_MS, usage: Usage::default(), why: None })
+                    let retry_after_ms = self.patience.again_ms(&branch);
+                    Ok(Outcome::Throttled { retry_after_ms, usage: Usage::default(), why: None })
                 }
-                acquired => Ok(Outcome::Acquired(acquired?)),
+                acquired => {
+                    self.patience.forget(&branch);
+                    Ok(Outcome::Acquired(acquired?))
+                }
             },
             Request::Checkpoint { branch, leaf, node, begin, at_ms } => {
                 let order = CheckpointOrder {
