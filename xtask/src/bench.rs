@@ -6,6 +6,7 @@
 
 mod figures;
 mod floor;
+mod machine;
 mod measure;
 mod program;
 pub mod trees;
@@ -77,7 +78,9 @@ pub fn run(root: &Path, options: &BenchOptions) -> anyhow::Result<bool> {
     let chosen = options.chosen();
     let wanted: BTreeSet<Wanted> = chosen.iter().flat_map(|figure| figure.wanted.iter().copied()).collect();
     let program = Program::build(root)?;
+    let begun = machine::Ticks::now();
     let measured = measure::all(&program, &wanted)?;
+    let machine = machine::Ticks::until_now(begun);
     let mut all_pass = true;
     let mut shown = Vec::new();
     for figure in chosen {
@@ -85,7 +88,12 @@ pub fn run(root: &Path, options: &BenchOptions) -> anyhow::Result<bool> {
         all_pass &= pass;
         shown.push(value);
     }
-    println!("{}", serde_json::to_string_pretty(&json!({ "version": 1, "pass": all_pass, "figures": shown }))?);
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&json!({
+            "version": 1, "pass": all_pass, "machine": machine, "figures": shown,
+        }))?
+    );
     Ok(all_pass)
 }
 

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
+use super::machine::Ticks;
 use super::measure::median;
 use crate::workspace::{cargo, command, output};
 
@@ -67,6 +68,7 @@ pub fn run(root: &Path, options: &TreesBench) -> anyhow::Result<bool> {
     let target = metadata["target_directory"].as_str().context("cargo names no target directory")?;
     let scratch = Path::new(target).join("bench").join(format!("trees-{}", std::process::id()));
     let program = Path::new(target).join("release/examples/trees");
+    let begun = Ticks::now();
     let mut measuring = command(root, &program.display().to_string());
     let said = measuring.arg(&scratch).args(&options.only).stderr(Stdio::inherit()).output();
     // Whatever came of it; it is on the disk of whoever measures.
@@ -76,12 +78,16 @@ pub fn run(root: &Path, options: &TreesBench) -> anyhow::Result<bool> {
     let measured: Value = serde_json::from_slice(&said.stdout)?;
     let rows = rows(&measured)?;
     let all_pass = rows.iter().all(Row::pass);
+    let machine = Ticks::until_now(begun);
     if options.json {
         let shown: Vec<Value> = rows.iter().map(shown).collect();
-        let whole = json!({ "version": 1, "pass": all_pass, "figures": shown, "measured": measured });
+        let whole = json!({
+            "version": 1, "pass": all_pass, "machine": machine, "figures": shown, "measured": measured,
+        });
         println!("{}", serde_json::to_string_pretty(&whole)?);
     } else {
         rows.iter().for_each(|row| println!("{}", text(row)));
+        println!("the machine meanwhile: {machine}");
     }
     Ok(all_pass)
 }
