@@ -28,6 +28,9 @@ pub struct Head {
     /// The first gate that waits for a decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<String>,
+    /// When the next wait or time limit ends, unless its clocks are stopped. Later than that, whoever drives it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<TimeMs>,
 }
 
 /// How many leaves a run has, as far as they are known.
@@ -82,6 +85,7 @@ impl RunState {
             used: self.used,
             verified: self.end.as_ref().map(|end| end.verified),
             gate: gates.next().map(|instance| instance.path.to_string()),
+            due_at: self.next_timer().map(|(at, _)| at),
         }
     }
 

@@ -470,9 +470,12 @@ impl RunState {
         next.map(|(at, id)| (*at, id))
     }
 
-    /// Whether only people can move the run: everything in it waits for them, or somebody paused it. What is in flight
-    /// is not looked at.
-    pub fn only_people_can_move(&self) -> bool {
+    /// Whether only people can move the run: everything in it waits for them and no time limit of theirs has passed at
+    /// `now`, or somebody paused it. What is in flight is not looked at.
+    pub fn only_people_can_move(&self, now: TimeMs) -> bool {
+        if self.next_timer().is_some_and(|(at, _)| at <= now) {
+            return false;
+        }
         if matches!(self.status(), RunStatus::Paused | RunStatus::Poisoned) {
             return true;
         }

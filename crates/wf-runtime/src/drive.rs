@@ -312,7 +312,7 @@ impl Owned {
                 }
                 // A parked run is left by whoever drives it: what brought that down may be in the log itself.
                 let is_parked = self.state.status() == RunStatus::Poisoned;
-                if is_parked || options.park_on_people && self.state.only_people_can_move() {
+                if is_parked || options.park_on_people && self.state.only_people_can_move(self.runtime.clock.now_ms()) {
                     return Ok(Drive::People);
                 }
             }

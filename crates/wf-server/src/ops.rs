@@ -7,6 +7,7 @@ use wf_kernel::record::Adopted;
 use wf_kernel::{Command, Decision, Head, Input, InputBody, Record, RunState, RunStatus, in_flight, step};
 use wf_runtime::{DriveOptions, Owned, load, post};
 use wf_store::{RunFilter, RunId, RunRow, Seq};
+use wf_view::words::undriven_text;
 use wf_view::{RunList, RunListItem};
 
 use crate::engine::{Engine, Keeper, Owner, Terms};
@@ -78,7 +79,7 @@ async fn item(engine: &Engine, row: &RunRow, labels: BTreeMap<String, String>) -
         .map_err(|error| Error::Damaged(format!("the head of run {} is not readable: {error}", row.run)))?;
     let mut item = RunListItem::of(row.run.as_str(), &row.workflow_name, labels, &head, engine.now_ms());
     if !row.head.ended && !engine.is_owned(&row.run).await? {
-        item.note = Some("no process drives it".to_owned());
+        item.note = Some(undriven_text(head.due_at, engine.now_ms()));
     }
     Ok(item)
 }
@@ -250,7 +251,9 @@ pub async fn without_owner(engine: &Engine) -> Result<Vec<(RunId, Option<&'stati
             Some("it is parked, because it brought its process down too often; `whaleflow resume RUN` lets it go on")
         } else if is_at(RunStatus::Paused) {
             Some("it is paused; `whaleflow resume RUN` lets it go on")
-        } else if is_at(RunStatus::Waiting) && engine.store.inbox.inbox(&row.run, row.inbox_cursor, 1).await?.is_empty()
+        } else if is_at(RunStatus::Waiting)
+            && !is_overdue(&row, engine.now_ms())
+            && engine.store.inbox.inbox(&row.run, row.inbox_cursor, 1).await?.is_empty()
         {
             Some("it waits for a decision")
         } else {
@@ -259,6 +262,12 @@ pub async fn without_owner(engine: &Engine) -> Result<Vec<(RunId, Option<&'stati
         found.push((row.run, rest));
     }
     Ok(found)
+}
+
+/// Whether a time limit of a run has passed and nobody saw to it. One whose head is not readable has worse troubles.
+fn is_overdue(row: &RunRow, now_ms: i64) -> bool {
+    let head = serde_json::from_str::<Head>(&row.head.json);
+    head.is_ok_and(|head| head.due_at.is_some_and(|at| at <= now_ms))
 }
 
 /// A run that was cancelled with all others.

@@ -26,7 +26,7 @@ use crate::run::{
 };
 use crate::schema;
 use crate::text::{rfc3339, shell_word};
-use crate::words::verified_text;
+use crate::words::{undriven_text, verified_text};
 use crate::work::{winning, work};
 pub use models::ModelView;
 
@@ -204,7 +204,8 @@ impl ReportView {
         let branches = branches(fold);
         let run = RunSummary::of(fold, facts);
         let gates = GateView::open(fold);
-        let mut next = next_steps(fold, facts, &run, &gates, &failures, &branches);
+        let mut next: Vec<NextView> = adoption(fold, facts).into_iter().collect();
+        next.extend(next_steps(fold, facts, &run, &gates, &failures, &branches));
         next.extend(log_warning(fold));
         let message = match end {
             Some(_) => verified_text(verified).to_owned(),
@@ -416,6 +417,22 @@ fn log_warning(fold: &RunFold) -> Option<NextView> {
     (records >= LOG_RECORDS_WARN && fold.state().end().is_none()).then_some(NextView { what, command: None })
 }
 
+/// What to do with a run that waits for nobody, when nobody drives it.
+fn adoption(fold: &RunFold, facts: &RunFacts) -> Option<NextView> {
+    let state = fold.state();
+    let due_at = state.next_timer().map(|(at, _)| at);
+    let is_stuck = match state.status() {
+        RunStatus::Running | RunStatus::Cancelling => true,
+        RunStatus::Waiting => due_at.is_some_and(|at| at < facts.now_ms),
+        _ => false,
+    };
+    let run = state.started().map(|started| started.run_id.as_str()).unwrap_or_default();
+    (facts.is_alone && is_stuck).then(|| NextView {
+        what: format!("let it go on: {}", undriven_text(due_at, facts.now_ms)),
+        command: Some(format!("whaleflow resume {run}")),
+    })
+}
+
 fn next_steps(
     fold: &RunFold,
     facts: &RunFacts,
@@ -482,13 +499,10 @@ fn next_steps(
                 say("a test did not pass: look at it before you use the result".to_owned(), None);
             }
         }
-        RunStatus::Running | RunStatus::Cancelling if facts.is_alone => {
-            say("let it go on, as no process drives it".to_owned(), Some(format!("whaleflow resume {id}")));
-        }
-        RunStatus::Running | RunStatus::Cancelling => {
+        RunStatus::Running | RunStatus::Cancelling if !facts.is_alone => {
             say("watch it".to_owned(), Some(format!("whaleflow attach {id}")));
         }
-        RunStatus::Waiting => {}
+        RunStatus::Running | RunStatus::Cancelling | RunStatus::Waiting => {}
     }
     for rescued in fold.rescued() {
         let name = shell_word(&rescued.name);

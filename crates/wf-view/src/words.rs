@@ -74,6 +74,13 @@ pub fn wait_text(reason: &WaitReason) -> String {
     }
 }
 
+/// What there is to say of a run that no process drives: nobody sees to what was due.
+pub fn undriven_text(due_at: Option<i64>, now_ms: i64) -> String {
+    let overdue = due_at.filter(|at| *at < now_ms).map(rfc3339);
+    let overdue = overdue.map_or_else(String::new, |at| format!(", and what was due at {at} has not happened"));
+    format!("no process drives it{overdue}")
+}
+
 /// A short stable word for what holds an instance up.
 pub fn wait_code(reason: &WaitReason) -> &'static str {
     match reason {

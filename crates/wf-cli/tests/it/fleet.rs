@@ -268,6 +268,40 @@ fn all_runs_are_resumed_and_cancelled_at_once() {
     assert_eq!(fleet.lines("done"), [""; 0]);
 }
 
+/// A gate that approves itself when nobody else has.
+const PATIENT: &str = r#"
+workflow("patient", fixture = "fx", children = [
+    approve("fine", prompt = "Fine?", timeout = "3s", on_timeout = "approve"),
+    ask("say", prompt = "Go on."),
+])
+"#;
+
+#[test]
+fn what_was_due_while_nobody_drove_a_run_happens_once_somebody_does() {
+    let place = Place::new();
+    place.write("fx/a.txt", "a\n");
+    place.write("patient.star", PATIENT);
+    let runs = [(), ()].map(|()| {
+        let ran = place.run(&["run", "patient.star", "--json"]);
+        assert_eq!(ran.code, 5, "{ran:?}");
+        ran.json()["run_id"].as_str().unwrap().to_owned()
+    });
+    let overdue = "no process drives it, and what was due at ";
+    let notes = || {
+        let runs = place.run(&["ps", "--live", "--json"]).ok()["runs"].as_array().unwrap().clone();
+        words(&runs, "note").iter().filter(|note| note.starts_with(overdue)).count()
+    };
+    until("both are overdue", || notes() == 2);
+    let next = place.run(&["report", &runs[0], "--json"]).ok()["next"][0].clone();
+    assert!(next["what"].as_str().unwrap().contains(overdue), "{next}");
+    assert_eq!(place.run(&["resume", &runs[0], "--json"]).ok()["status"], "succeeded");
+    let resumed = place.run(&["resume", "--all", "--json"]).ok();
+    assert_eq!(resumed["commands"].as_array().unwrap().len(), 1, "{resumed}");
+    assert_eq!(resumed["commands"][0]["accepted"], true, "{resumed}");
+    until("nothing is overdue", || notes() == 0);
+    assert_eq!(place.run(&["wait", &runs[1], "--json"]).ok()["status"], "succeeded");
+}
+
 /// A run that has brought five processes down, one after another.
 fn brought_down() -> Fleet {
     let fleet = Fleet::new(true);

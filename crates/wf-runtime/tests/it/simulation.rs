@@ -49,6 +49,8 @@ struct Simulated {
 struct Trouble {
     is_rough: bool,
     meddles: bool,
+    /// Whether nobody decides gates, so that they have to come to their end by themselves.
+    is_silent: bool,
     owners: u64,
     workers: u64,
 }
@@ -92,7 +94,7 @@ async fn simulated(seed: u64, trouble: Trouble) -> Simulated {
         if begun.elapsed() >= ROUGH + CALM_MAX {
             panic!("a run does not end\n{}", tail(&store).await);
         }
-        people(&store, &world, trouble.meddles).await;
+        people(&store, &world, trouble).await;
     }
     let topups = world.topups.each_ref().map(|count| count.load(Ordering::Relaxed));
     let mut simulated = Simulated { logs: Vec::new(), digests: Vec::new(), crashes, topups };
@@ -254,7 +256,7 @@ async fn all_ended(store: &Store) -> bool {
 }
 
 /// People decide what waits for them, and sometimes meddle.
-async fn people(store: &Store, world: &Arc<World>, meddles: bool) {
+async fn people(store: &Store, world: &Arc<World>, trouble: Trouble) {
     let by = || "person".to_owned();
     for row in store.runs.runs(RunFilter { limit: 10, prefix: None, ended: Some(false) }).await.unwrap() {
         // Somebody looks at what rests, and now and then at the others.
@@ -276,7 +278,7 @@ async fn people(store: &Store, world: &Arc<World>, meddles: bool) {
                 Stage::Doubt if world.chance(60) => {
                     commands.push(Command::Retry { path: Some(path.clone()), by: by() });
                 }
-                Stage::Gate(_) if world.chance(30) => commands.push(Command::Decide {
+                Stage::Gate(_) if !trouble.is_silent && world.chance(30) => commands.push(Command::Decide {
                     path: path.clone(),
                     digest: None,
                     approved: true,
@@ -289,7 +291,7 @@ async fn people(store: &Store, world: &Arc<World>, meddles: bool) {
                 _ => {}
             }
         }
-        if meddles && world.is_rough() && world.chance(15) && !live.is_empty() {
+        if trouble.meddles && world.is_rough() && world.chance(15) && !live.is_empty() {
             let path = live[world.below(live.len() as u64) as usize].0.clone();
             let now = world.chance(50);
             commands.push(match world.below(4) {
@@ -315,7 +317,13 @@ fn checked(seed: u64, trouble: Trouble) -> Simulated {
 
 fn trouble_of(seed: u64) -> Trouble {
     let drawn = Draw(seed).next();
-    Trouble { is_rough: true, meddles: drawn.is_multiple_of(3), owners: 1 + drawn / 3 % 2, workers: drawn / 6 % 4 }
+    Trouble {
+        is_rough: true,
+        meddles: drawn.is_multiple_of(3),
+        is_silent: (drawn / 24).is_multiple_of(4),
+        owners: 1 + drawn / 3 % 2,
+        workers: drawn / 6 % 4,
+    }
 }
 
 fn seeds() -> (std::ops::Range<u64>, bool) {
@@ -389,7 +397,7 @@ fn same_when_calm(seed: u64, simulated: &Simulated) -> bool {
     if workflows.iter().any(depends_on_time) {
         return false;
     }
-    let calm = checked(seed, Trouble { is_rough: false, meddles: false, owners: 1, workers: 0 });
+    let calm = checked(seed, Trouble { is_rough: false, meddles: false, is_silent: false, owners: 1, workers: 0 });
     assert_eq!(calm.digests, simulated.digests, "seed {seed}: a disturbed run has another result");
     true
 }
