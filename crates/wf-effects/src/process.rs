@@ -21,6 +21,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::contract::CancelToken;
 use crate::sandbox::{Policy, Stage};
 pub use capture::Captured;
@@ -202,8 +204,17 @@ impl SpawnError {
 
     /// Whether another attempt could end differently.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Os { .. })
+        match self {
+            Self::Os { .. } => true,
+            Self::Sandbox { source, .. } => lacks_descriptors(source),
+            _ => false,
+        }
     }
+}
+
+/// Whether an error says that this process, or the machine, has as many files open as it may.
+pub fn lacks_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Runs a child to its end. Cancelling or running out of time ends it, with everything that it started.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::OnceCell;
 use wf_effects::external::Sessions;
 use wf_effects::git::{BuildCache, BuildCacheOptions, Git, GitOptions, PoolOptions, Repository, Trees, TreesOptions};
@@ -58,6 +59,18 @@ impl Owner {
 
 /// How many leaves a process performs at once unless it is told: as many as a workflow usually has side by side.
 pub const SLOTS: usize = 64;
+
+/// Open files that a process needs beside those of its leaves: the store, calls of git, what it reads.
+const FILES_OF_ITS_OWN: u64 = 128;
+/// Open files that a leaf may need: four pipes for a command, and as many for what an agent has to do with.
+const FILES_PER_LEAF: u64 = 8;
+
+/// How many leaves this process can perform at once, of so many that are wanted: each needs open files.
+pub fn affordable_slots(wanted: usize) -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
+    let affordable = files.saturating_sub(FILES_OF_ITS_OWN) / FILES_PER_LEAF;
+    wanted.min(usize::try_from(affordable).unwrap_or(usize::MAX).max(1))
+}
 
 /// The terms on which a run goes on in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
 use wf_effects::git::GitError;
-use wf_effects::process::SpawnError;
+use wf_effects::process::{SpawnError, lacks_descriptors};
 use wf_ir::{Diagnostic, Severity, codes};
 use wf_runtime::RunError;
 use wf_store::{BlobError, CreateError, OpenError, PostError, ReadError, ResolveError, RunId};
@@ -392,7 +391,7 @@ impl Error {
             Self::LogFull { .. } => "what is done is kept; `whaleflow resume RUN` lets it have a million more",
             Self::Exhausted { .. } => "raise it, for example with `whaleflow resume RUN --budget-usd +1`",
             Self::Bug(_) => "please report it; the log is intact",
-            Self::Io { source, .. } if lacks_files(source) => "let it open more files (`ulimit -n`)",
+            Self::Io { source, .. } if lacks_descriptors(source) => "let it open more files (`ulimit -n`)",
             Self::Io { .. } => "look at free space and permissions",
             Self::Input { .. }
             | Self::Config { .. }
@@ -436,11 +435,6 @@ impl Error {
             _ => &[],
         }
     }
-}
-
-/// Whether a process, or the machine, has as many files open as it may.
-fn lacks_files(error: &std::io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// What a person can do about a missing sandbox.

@@ -39,7 +39,7 @@ pub mod trees;
 pub mod trust;
 
 pub use detach::{DRIVE_CHILD, detach};
-pub use engine::{Engine, Keeper, Owner, SLOTS, Terms};
+pub use engine::{Engine, Keeper, Owner, SLOTS, Terms, affordable_slots};
 pub use environment::Environment;
 pub use error::{Class, Error};
 pub use project::Project;

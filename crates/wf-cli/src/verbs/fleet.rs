@@ -11,7 +11,7 @@ use wf_server::{Engine, Error, fleet as board, ops};
 use wf_store::TaskStatus;
 use wf_view::{CommandView, CommandsView, TasksView, WorkersView};
 
-use super::run::terms;
+use super::run::{slots, terms};
 use crate::args::{FleetVerb, ResumeArgs, TaskArg, TaskStatusArg, TasksArgs, WorkerArgs};
 use crate::interrupt::Interrupts;
 use crate::render::fleet::{commands_text, report_text, tasks_table, why_text, workers_table};
@@ -22,14 +22,10 @@ pub(crate) async fn worker(session: &Session, args: &WorkerArgs) -> Result<u8, E
     let idle = args.idle.as_deref().map(parse_duration_ms).transpose().map_err(Error::usage)?;
     let engine = Arc::new(session.engine()?);
     let stop = CancelToken::default();
-    let options = WorkOptions {
-        slots: args.slots,
-        can: args.can.clone(),
-        idle_max: idle.map(Duration::from_millis),
-        stop: stop.clone(),
-    };
+    let slots = u32::try_from(slots(session, args.slots as usize)).unwrap_or(u32::MAX);
+    let options =
+        WorkOptions { slots, can: args.can.clone(), idle_max: idle.map(Duration::from_millis), stop: stop.clone() };
     if !session.out.is_json() {
-        let slots = args.slots;
         session.out.message(&format!("performing up to {slots} tasks of this project at once; Ctrl-C ends it"));
     }
     let mut interrupts = Interrupts::catch()?;
@@ -97,11 +93,12 @@ async fn why(session: &Session, args: &TaskArg) -> Result<u8, Error> {
 pub(crate) async fn resume_all(session: &Session, args: &ResumeArgs) -> Result<u8, Error> {
     let mut results = Vec::new();
     if let Some(engine) = Engine::open_if_any(&session.environment, &session.project)? {
+        let terms = terms(session, &args.go_on);
         for (run, rest) in ops::without_owner(&engine).await? {
             results.push(match rest {
                 Some(why) => CommandView::refused("resume", Some(run.as_str()), "rests", why),
                 None => {
-                    let (pid, _) = wf_server::detach(&engine, &run, terms(session, &args.go_on))?;
+                    let (pid, _) = wf_server::detach(&engine, &run, terms)?;
                     let message = format!("run {run} goes on in process {pid}");
                     CommandView::accepted("resume", Some(run.as_str()), message)
                 }

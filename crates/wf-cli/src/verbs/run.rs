@@ -51,7 +51,19 @@ pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<u8, Error> 
 /// The terms on which a run goes on. The mock takes its time only where somebody watches.
 pub(crate) fn terms(session: &Session, args: &GoOnArgs) -> Terms {
     let is_watched = session.out.is_watched() && (!args.detach || session.out.can_ask());
-    Terms { is_paced: !args.no_pace && !session.out.is_json() && is_watched, slots: args.slots }
+    let slots = slots(session, args.slots);
+    Terms { is_paced: !args.no_pace && !session.out.is_json() && is_watched, slots }
+}
+
+/// As many leaves at once as are wanted, or as the limits of this process allow; says so where that is fewer.
+pub(crate) fn slots(session: &Session, wanted: usize) -> usize {
+    let slots = wf_server::affordable_slots(wanted);
+    if slots < wanted {
+        session.out.message(&format!(
+            "performing up to {slots} leaves at once and not {wanted}: more would need more open files (`ulimit -n`)"
+        ));
+    }
+    slots
 }
 
 fn run_options(args: &RunArgs) -> Result<RunOptions, Error> {

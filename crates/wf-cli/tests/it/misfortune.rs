@@ -101,6 +101,23 @@ fn too_few_files_may_be_open() {
     assert_eq!(place.run(&RUN).ok()["verified"], "passed");
 }
 
+/// More commands at once than there are files that may be open.
+const WIDE: &str = r#"
+workflow("wide", permissions = permissions(commands = ["sleep"]), children = [
+    expand("each", over = "range(70)", width = 70, max_children = 70, children = [command("nap", argv = ["sleep", "0.5"])]),
+])
+"#;
+
+#[test]
+fn no_more_leaves_at_once_than_files_may_be_open() {
+    let place = place();
+    place.write("wide.star", WIDE);
+    let ran = place.run_limited("-n 256", &["run", "wide.star", "--json"]);
+    assert_eq!((&ran.ok()["leaves"]["done"], &ran.ok()["leaves"]["failed"]), (&70.into(), &0.into()));
+    let said = "performing up to 16 leaves at once and not 64: more would need more open files (`ulimit -n`)";
+    assert!(ran.err.contains(said), "{}", ran.err);
+}
+
 #[test]
 fn a_directory_that_is_none_or_is_gone() {
     let place = place();

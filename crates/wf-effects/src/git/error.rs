@@ -7,6 +7,8 @@ use std::time::Duration;
 use wf_kernel::Usage;
 use wf_kernel::record::{Failure, TREE_LOST};
 
+use crate::process::lacks_descriptors;
+
 /// Why git's part was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -247,6 +249,7 @@ impl GitError {
             Self::Leases { .. } => Some("whaleflow doctor looks at the store"),
             Self::Busy { .. } => Some("another whaleflow process works on this repository"),
             Self::DiskFull { .. } => Some("make room on it; whaleflow trees clean removes trees that nobody needs"),
+            Self::Io { source, .. } if lacks_descriptors(source) => Some("let it open more files (ulimit -n)"),
             Self::Io { .. } => Some("look at free space and permissions"),
             Self::Lost { .. } => {
                 Some("the next attempt begins in a new one; whaleflow trees rescue list shows what was saved")

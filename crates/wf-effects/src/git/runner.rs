@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ const VERSION_MIN_TEXT: &str = "2.32";
 
 /// What is read of git's standard output unless a call says otherwise.
 const STDOUT_BYTES_MAX: usize = 64 << 20;
+
+/// How many calls run at once for each core: some wait for the disk, and each has a process and six descriptors.
+const CALLS_PER_CORE: usize = 8;
 
 /// How long git has to remove its lock files once it was told to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -129,6 +133,8 @@ struct Inner {
     worktrees: tokio::sync::Mutex<()>,
     /// Held while the files of a whole tree are written: more at once than there are cores only get in each other's way.
     checkouts: tokio::sync::Semaphore,
+    /// Held by each call of git while it runs. A thousand leaves that begin at once do not start a thousand processes.
+    calls: tokio::sync::Semaphore,
 }
 
 impl fmt::Debug for Git {
@@ -148,8 +154,10 @@ impl Git {
         let scratch = ScratchDir::open(&options.scratch_dir).map_err(GitError::io("make", &options.scratch_dir))?;
         let program = find_program(&options)?;
         let worktrees = tokio::sync::Mutex::new(());
-        let checkouts = tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
-        let git = Self { inner: Arc::new(Inner { program, options, scratch, worktrees, checkouts }) };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let checkouts = tokio::sync::Semaphore::new(cores);
+        let calls = tokio::sync::Semaphore::new(cores * CALLS_PER_CORE);
+        let git = Self { inner: Arc::new(Inner { program, options, scratch, worktrees, checkouts, calls }) };
         let said = git.run(Call::new(["--version"])).await?.text();
         if version_of(&said).is_none_or(|version| version < VERSION_MIN) {
             let found = said.strip_prefix("git version ").unwrap_or(&said).to_owned();
@@ -184,6 +192,8 @@ impl Git {
     /// Runs one call to its end. Dropping the future ends git's process group.
     pub(crate) async fn run(&self, mut call: Call) -> Result<Output, GitError> {
         let limit = self.timeout();
+        // A call makes no other, so whoever has its turn does not wait for another one's. Nobody closes it.
+        let _turn = self.inner.calls.acquire().await.ok();
         call.check_place()?;
         let (mut child, _known) = self.spawn(&mut call)?;
         let mut group = Group { leader: child.id() };
@@ -237,8 +247,13 @@ impl Git {
                 command.env("GIT_OBJECT_DIRECTORY", objects);
             }
         }
-        known::started(|| command.spawn(), Child::id)
-            .map_err(|source| GitError::Absent { program: self.inner.program.clone(), source })
+        known::started(|| command.spawn(), Child::id).map_err(|source| {
+            let program = self.inner.program.clone();
+            match source.kind() {
+                ErrorKind::NotFound | ErrorKind::PermissionDenied => GitError::Absent { program, source },
+                _ => GitError::Io { action: "run", path: program, source },
+            }
+        })
     }
 }
 
