@@ -6,8 +6,10 @@
 //! durable; inside of `.git` that is taken for granted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use crate::cases::Chance;
 use crate::trace::{Done, Event};
@@ -305,6 +307,11 @@ impl Disk {
                 written.insert(*inode);
                 std::fs::write(&path, left(node, chance)).unwrap();
                 mode(&path, node.mode);
+                if name.ends_with(".lock") {
+                    // Written before the machine was started again, as everything is that is here; by that it is known that
+                    // nobody holds it.
+                    File::open(&path).unwrap().set_modified(UNIX_EPOCH).unwrap();
+                }
             }
         }
     }

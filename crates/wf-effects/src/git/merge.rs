@@ -273,9 +273,9 @@ impl Repository {
 
     pub(crate) async fn delete_ref(&self, reference: &str, commit: &str) -> Result<(), GitError> {
         check_id(commit)?;
-        let call = Call::new(["update-ref", "--no-deref", "-d", reference, commit]);
-        let call = call.config(self.drivers_off(&self.place()).await?).at(self.place());
-        let Err(error) = self.git().run(call).await else { return Ok(()) };
+        let call = || Call::new(["update-ref", "--no-deref", "-d", reference, commit]);
+        let locks = self.own_locks(&[reference]);
+        let Err(error) = self.update_ref(&self.place(), call, &locks).await else { return Ok(()) };
         match self.ref_at(reference).await? {
             Some(there) if there == commit => Err(error),
             Some(actual) => {

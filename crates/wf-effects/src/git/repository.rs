@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use wf_kernel::record::TreeAt;
 
@@ -336,10 +337,8 @@ impl Repository {
                 Call::new(["update-ref", "--stdin"]).stdin(text.into_bytes())
             }
         };
-        // Nobody but the engine writes there, and that one at a time.
-        let own = [Some(reference), fence.map(|fence| fence.reference.as_str())];
-        let own = own.into_iter().flatten().filter(|reference| reference.starts_with(OWN_REFS));
-        let locks: Vec<PathBuf> = own.map(|own| self.common_dir().join(format!("{own}.lock"))).collect();
+        let both: Vec<&str> = std::iter::once(reference).chain(fence.map(|fence| fence.reference.as_str())).collect();
+        let locks = self.own_locks(&both);
         let Err(error) = self.update_ref(&self.place(), call, &locks).await else { return Ok(()) };
         if let Some(Fence { reference, at }) = fence
             && self.ref_at(reference).await?.as_ref() != Some(at)
@@ -354,16 +353,31 @@ impl Repository {
         Err(GitError::Moved { reference: reference.to_owned(), expected: word(old), actual: word(actual.as_deref()) })
     }
 
-    /// Changes refs. Git waits for its locks; when one of `ours` is then still the very one that was there before, whoever
-    /// held it is gone, and it is removed.
-    async fn update_ref(&self, place: &Place, call: impl Fn() -> Call, ours: &[PathBuf]) -> Result<(), GitError> {
+    /// The locks of those refs that nobody but the engine changes, and that one at a time.
+    pub(crate) fn own_locks(&self, references: &[&str]) -> Vec<PathBuf> {
+        let own = references.iter().filter(|reference| reference.starts_with(OWN_REFS));
+        own.map(|own| self.common_dir().join(format!("{own}.lock"))).collect()
+    }
+
+    /// Changes refs. Git waits for its locks; one that is then still the very one that was there before is removed when
+    /// whoever held it is gone. That is so of `ours`, and of the lock of all packed refs, which the user's git takes too,
+    /// when it is older than this start of the machine.
+    pub(crate) async fn update_ref(
+        &self,
+        place: &Place,
+        call: impl Fn() -> Call,
+        ours: &[PathBuf],
+    ) -> Result<(), GitError> {
         let drivers_off = self.drivers_off(place).await?;
         let call = || call().config(drivers_off.clone()).at(place.clone());
-        let held_before: Vec<_> = ours.iter().map(|lock| identity(lock)).collect();
+        let shared = self.common_dir().join("packed-refs.lock");
+        let locks: Vec<&Path> = ours.iter().map(PathBuf::as_path).chain([shared.as_path()]).collect();
+        let held_before: Vec<_> = locks.iter().map(|lock| identity(lock)).collect();
         let Err(error) = self.git().run(call()).await else { return Ok(()) };
         let mut is_stale = false;
-        for (lock, before) in ours.iter().zip(held_before) {
-            if before.is_some() && identity(lock) == before {
+        for (lock, before) in locks.into_iter().zip(held_before) {
+            let is_the_same = before.is_some() && identity(lock) == before;
+            if is_the_same && (lock != shared || is_of_an_earlier_start(lock)) {
                 remove_any(lock)?;
                 is_stale = true;
             }
@@ -418,6 +432,20 @@ fn identity(path: &Path) -> Option<(u64, std::time::SystemTime)> {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::symlink_metadata(path).ok()?;
     Some((metadata.ino(), metadata.modified().ok()?))
+}
+
+/// File systems that other machines may write to as well, by what statfs(2) calls them: NFS, SMB (three times), Ceph, 9P,
+/// FUSE.
+const SHARED_FILE_SYSTEMS: [u64; 7] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x0102_1997, 0x6573_5546];
+
+/// Whether a file was last written before this machine was started, and by nobody else: then no process writes it now.
+fn is_of_an_earlier_start(path: &Path) -> bool {
+    let Ok(stat) = std::fs::read_to_string("/proc/stat") else { return false };
+    let started = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
+    let Some(started) = started.map(|secs| UNIX_EPOCH + Duration::from_secs(secs)) else { return false };
+    let is_local = rustix::fs::statfs(path).is_ok_and(|found| !SHARED_FILE_SYSTEMS.contains(&(found.f_type as u64)));
+    let written = std::fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    is_local && written.is_ok_and(|written| written < started)
 }
 
 /// Whether a config could name a driver or a hook, or another file that does. Most name none, and need not be listed.

@@ -1,7 +1,9 @@
 //! Git stops working in the middle of an operation, at each call of it; then another process goes on. No work is lost,
 //! nothing is left over, and the answer is the one of an undisturbed operation.
 
+use std::fs::File;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use wf_effects::git::{GitError, Trees};
 
@@ -131,6 +133,23 @@ async fn a_lock_that_nobody_holds_any_more_is_passed() {
     assert_eq!(bench.show(&point.commit, "src/a.txt"), "precious");
     assert_eq!(bench.at(&bench.trees.branch_ref("b")), point.commit);
     assert!(!lock.exists());
+}
+
+/// The lock of all packed refs is the user's too. Only where it is older than the start of the machine nobody has it.
+#[tokio::test]
+async fn a_lock_of_all_refs_is_passed_once_the_machine_was_started_again() {
+    let bench = Bench::new().await;
+    bench.ready("b").await;
+    let fences = || raw(&bench.repo, &["for-each-ref", "--format=%(refname:lstrip=-1)", "refs/whaleflow/*/held/*"]);
+    assert!(fences().ends_with("-b"), "{}", fences());
+    let lock = bench.repo.join(".git/packed-refs.lock");
+    std::fs::write(&lock, "").unwrap();
+    let held = bench.trees.release("b", &bench.base, false).await;
+    assert!(matches!(held, Err(GitError::Failed { .. })), "{held:?}");
+    File::options().write(true).open(&lock).unwrap().set_modified(UNIX_EPOCH).unwrap();
+    bench.trees.release("b", &bench.base, false).await.unwrap();
+    assert!(!lock.exists());
+    assert_eq!(fences(), "");
 }
 
 /// What lies outside of the engine's own refs is somebody else's, its locks too.
