@@ -42,6 +42,16 @@ impl Harness {
         is_enough: impl Fn() -> bool + Sync,
         case: impl Fn(u64) + Sync,
     ) {
+        self.side_by_side(form(1, 2), numbers, is_enough, case);
+    }
+
+    fn side_by_side(
+        self,
+        at_a_time: usize,
+        numbers: impl Iterator<Item = u64> + Send,
+        is_enough: impl Fn() -> bool + Sync,
+        case: impl Fn(u64) + Sync,
+    ) {
         let one = variable(ONE_CASE).map(|number| number.parse::<u64>().unwrap());
         let numbers: Box<dyn Iterator<Item = u64> + Send> = match one {
             Some(number) => Box::new(std::iter::once(number)),
@@ -66,7 +76,7 @@ impl Harness {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..form(1, 2) {
+            for _ in 1..at_a_time {
                 scope.spawn(work);
             }
             work();
@@ -79,6 +89,11 @@ impl Harness {
     /// Does the cases from `numbers`, or the one that was asked for.
     pub(crate) fn each(self, numbers: impl Iterator<Item = u64> + Send, case: impl Fn(u64) + Sync) {
         self.until(numbers, || false, case);
+    }
+
+    /// The same one after another, for cases that measure how long something takes.
+    pub(crate) fn each_alone(self, numbers: impl Iterator<Item = u64> + Send, case: impl Fn(u64) + Sync) {
+        self.side_by_side(1, numbers, || false, case);
     }
 
     fn command(self, number: u64) -> String {

@@ -34,7 +34,7 @@ const STOPPED: Harness = Harness("fleet::stopped_workers_are_refused");
 #[test]
 fn tasks_are_shared_and_done_once() {
     let (asks, commands) = form((900, 100), (9_500, 500));
-    SHARED.each(0..form(1, 20), |number| {
+    SHARED.each_alone(0..form(1, 20), |number| {
         let scene = Scene::new(&WIDE);
         let workers: Vec<Child> = (0..WORKERS).map(|_| worker(&scene, SLOTS)).collect();
         until("all workers are there", || living_workers(&scene) == WORKERS);
