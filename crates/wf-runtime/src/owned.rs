@@ -8,7 +8,7 @@ use wf_ir::limits::LOG_RECORDS_MAX;
 use wf_ir::{Digest, Workflow};
 use wf_kernel::record::{Adopted, RunStarted};
 use wf_kernel::{Effect, EffectId, Input, InputBody, RunState, Step, in_flight, outstanding};
-use wf_store::{Epoch, FirstOwner, Lease, Presence, RunId, Seq, Store, TaskFilter, TaskStatus};
+use wf_store::{Epoch, FirstOwner, Lease, Presence, RenewError, RunId, Seq, Store, TaskFilter, TaskStatus};
 
 use crate::board::{Board, effect_of};
 use crate::drive::{CLAIMED_MAX, take_in};
@@ -181,8 +181,12 @@ impl Runtime {
         if let Lease { owner: Some(owner), epoch, .. } = &lease
             && is_free(owner)
         {
-            // Someone else may have noticed too; then the epoch has moved and this is refused.
-            let _ = leases.release_lease(run, *epoch).await;
+            match leases.release_lease(run, *epoch).await {
+                // Someone else may have noticed too; then the epoch has moved.
+                Ok(()) | Err(RenewError::Fenced { .. }) => {}
+                // What is still this owner's would be given to it again as it is.
+                Err(error) => return Err(error.into()),
+            }
         }
         let epoch = leases.acquire_lease(run, &self.owner, self.clock.now_ms(), LEASE_TTL_MS).await?;
         Ok((epoch, died))
