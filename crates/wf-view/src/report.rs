@@ -22,7 +22,7 @@ use crate::gate::GateView;
 use crate::plan::role_of;
 use crate::run::{
     BudgetView, ReasonView, RescuedView, RunFacts, RunSummary, TestView, UsageView, attempts_of, checkpoint_of,
-    reason_view,
+    reason_view, run_id,
 };
 use crate::schema;
 use crate::text::{rfc3339, shell_word};
@@ -426,10 +426,9 @@ fn adoption(fold: &RunFold, facts: &RunFacts) -> Option<NextView> {
         RunStatus::Waiting => due_at.is_some_and(|at| at < facts.now_ms),
         _ => false,
     };
-    let run = state.started().map(|started| started.run_id.as_str()).unwrap_or_default();
     (facts.is_alone && is_stuck).then(|| NextView {
         what: format!("let it go on: {}", undriven_text(due_at, facts.now_ms)),
-        command: Some(format!("whaleflow resume {run}")),
+        command: Some(format!("whaleflow resume {}", run_id(state))),
     })
 }
 
